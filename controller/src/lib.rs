@@ -1,0 +1,1 @@
+//! CSI Identity, Controller and GroupController, the pool back end and the embedded identity store.

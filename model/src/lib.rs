@@ -1,0 +1,1 @@
+//! Stead's centre: domain types, the four ports and their contracts, the hold protocol.

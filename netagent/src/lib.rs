@@ -1,0 +1,1 @@
+//! Addresses, announcements and names of the members that a node holds.

@@ -1,0 +1,1 @@
+//! CSI Node: devices, file systems and mounts.

@@ -1,0 +1,2 @@
+//! The one binary of Stead.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Rigs for the end-to-end tests and the demo: hosts in network namespaces, real databases.
