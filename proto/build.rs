@@ -40,6 +40,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     compiler.include_source_info(true);
     tonic_prost_build::configure()
+        // The domain has ordered maps, so that what it derives from them does not depend on chance.
+        .btree_map(".")
         .skip_debug(redacted.iter().map(|message| format!(".{}", message.full_name())))
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

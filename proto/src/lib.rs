@@ -1,6 +1,7 @@
 //! The edge: csi.v1 and stead.v1 on the wire, conversion to the domain, the one mapping of errors to gRPC codes.
 
 mod redact;
+pub mod status;
 
 /// The Container Storage Interface.
 pub mod csi {
@@ -8,6 +9,15 @@ pub mod csi {
     #[allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all, clippy::too_many_lines)]
     pub mod v1 {
         tonic::include_proto!("csi.v1");
+    }
+}
+
+/// The interfaces between Stead's own parts.
+pub mod stead {
+    /// Version 1, generated from `stead/v1/*.proto`; the comments are there.
+    #[allow(missing_docs, unreachable_pub, rustdoc::all, clippy::all, clippy::too_many_lines)]
+    pub mod v1 {
+        tonic::include_proto!("stead.v1");
     }
 }
 
