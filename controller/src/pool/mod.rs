@@ -1,0 +1,1 @@
+//! The pool: volumes as sparse image files in one directory.

@@ -1,0 +1,1 @@
+//! The embedded identity store: one file, one writer, every write durable.
