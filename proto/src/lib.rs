@@ -1,6 +1,7 @@
 //! The edge: csi.v1 and stead.v1 on the wire, conversion to the domain, the one mapping of errors to gRPC codes.
 
 mod redact;
+pub mod request;
 pub mod status;
 
 /// The Container Storage Interface.
