@@ -269,7 +269,7 @@ pub struct GroupSnapshot {
 /// Which handle a name that an orchestrator chose belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NameIndex {
-    /// The kind of the named object: `volume`, `snapshot` or `group`.
+    /// The kind of the named object: `volume`, `snapshot`, `group` or `address`.
     pub of: String,
     /// The name.
     pub name: String,

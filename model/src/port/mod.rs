@@ -4,13 +4,24 @@
 
 mod address;
 mod dns;
+#[cfg(any(test, feature = "contract"))]
+mod memory;
 mod store;
 mod volume;
 
 pub use address::{AddressBackend, Assignment};
 pub use dns::DnsBackend;
+#[cfg(any(test, feature = "contract"))]
+pub use memory::MemoryStore;
 pub use store::{Change, Changes, Entry, IdentityStore, Key, PAGE_ENTRIES_MAX, Page, Revision};
 pub use volume::{
     AdjustBackend, Attach, Attachment, BackendVolume, Capacity, FenceStrength, Progress,
     SnapshotBackend, SnapshotRequest, Source, TakenSnapshot, VolumeBackend, VolumeRequest, Volumes,
 };
+
+/// What every implementation of a port has to pass: each file's `contract`, under the port's name.
+#[cfg(any(test, feature = "contract"))]
+pub mod contract {
+    pub use super::address::contract as address;
+    pub use super::dns::contract as dns;
+}
