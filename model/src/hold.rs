@@ -285,3 +285,176 @@ impl Hold {
         Ok((next, effects))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIVE: Standing = Standing::Live(Duration::from_secs(3));
+
+    fn node(name: &str) -> NodeId {
+        name.parse().unwrap()
+    }
+
+    fn volume(name: &str) -> VolumeId {
+        name.parse().unwrap()
+    }
+
+    fn claim(by: &str, of: &str, standing: Standing) -> Event {
+        Event::Claim {
+            node: node(by),
+            epoch: Epoch(1),
+            volume: volume(of),
+            readonly: false,
+            access: "mount".into(),
+            standing,
+        }
+    }
+
+    fn stepped(hold: &Hold, event: Event) -> Hold {
+        hold.step(event).unwrap().0
+    }
+
+    #[test]
+    fn a_claim_of_a_free_hold_raises_the_term_and_attaches() {
+        let (hold, effects) = Hold::default().step(claim("a", "v", Standing::Over)).unwrap();
+        assert!(hold.is_held_by(&node("a"), Term(1)));
+        let fence = Effect::Fence { volume: volume("v"), term: Term(1) };
+        let attach = Effect::Attach { volume: volume("v"), node: node("a"), term: Term(1) };
+        assert_eq!(effects, [fence, attach]);
+    }
+
+    #[test]
+    fn a_repeated_claim_keeps_the_term_and_attaches_again() {
+        let (once, first) = Hold::default().step(claim("a", "v", Standing::Over)).unwrap();
+        let (twice, second) = once.step(claim("a", "v", LIVE)).unwrap();
+        assert_eq!((once, first), (twice, second));
+    }
+
+    #[test]
+    fn a_live_holder_is_named_in_the_refusal() {
+        let hold = stepped(&Hold::default(), claim("a", "v", Standing::Over));
+        let refusal = hold.step(claim("b", "v", LIVE)).unwrap_err();
+        assert!(matches!(&refusal, Refusal::HeldElsewhere { node, .. } if node.as_str() == "a"));
+        let error = Error::from(refusal);
+        assert_eq!(error.kind(), crate::Kind::Precondition);
+        assert!(error.to_string().contains("'a'"), "{error}");
+    }
+
+    #[test]
+    fn a_takeover_detaches_every_volume_of_the_dead_holder_by_its_name() {
+        let mut hold = stepped(&Hold::default(), claim("a", "data", Standing::Over));
+        hold = stepped(&hold, claim("a", "journal", LIVE));
+        let (hold, effects) = hold.step(claim("b", "journal", Standing::Over)).unwrap();
+        assert!(hold.is_held_by(&node("b"), Term(2)));
+        assert!(effects.contains(&Effect::Detach { volume: volume("journal"), node: node("a") }));
+        let hold = stepped(&hold, Event::Fenced { node: node("a"), volume: volume("journal") });
+        let (_, effects) = hold.step(claim("b", "data", LIVE)).unwrap();
+        assert!(effects.contains(&Effect::Detach { volume: volume("data"), node: node("a") }));
+    }
+
+    #[test]
+    fn a_stale_holder_reaches_nothing() {
+        let mut hold = stepped(&Hold::default(), claim("a", "v", Standing::Over));
+        hold = stepped(&hold, claim("b", "v", Standing::Over));
+        let reach = |by: &str, term| Event::Reach {
+            node: node(by),
+            term: Term(term),
+            volume: volume("v"),
+            stage: Stage::Published,
+        };
+        assert!(matches!(hold.step(reach("a", 1)), Err(Refusal::Stale { .. })));
+        assert!(matches!(hold.step(reach("a", 2)), Err(Refusal::Stale { .. })));
+        assert!(hold.step(reach("b", 2)).is_ok());
+    }
+
+    #[test]
+    fn a_volume_in_use_is_released_only_when_the_lease_is_over() {
+        let mut hold = stepped(&Hold::default(), claim("a", "v", Standing::Over));
+        let reach = Event::Reach {
+            node: node("a"),
+            term: Term(1),
+            volume: volume("v"),
+            stage: Stage::Published,
+        };
+        hold = stepped(&hold, reach);
+        let release = |standing| Event::Release { node: node("a"), volume: volume("v"), standing };
+        assert!(matches!(hold.step(release(LIVE)), Err(Refusal::InUse { .. })));
+        let (hold, effects) = hold.step(release(Standing::Over)).unwrap();
+        assert_eq!(hold.holder, None);
+        assert_eq!(hold.term, Term(1), "the term stays");
+        assert_eq!(effects, [Effect::Detach { volume: volume("v"), node: node("a") }]);
+        let (_, again) = hold.step(release(LIVE)).unwrap();
+        assert_eq!(again, effects, "a crash before the detach is made good by the repeat");
+    }
+
+    #[test]
+    fn other_arguments_on_the_same_node_are_a_conflict() {
+        let hold = stepped(&Hold::default(), claim("a", "v", Standing::Over));
+        let readonly = Event::Claim {
+            node: node("a"),
+            epoch: Epoch(1),
+            volume: volume("v"),
+            readonly: true,
+            access: "mount".into(),
+            standing: LIVE,
+        };
+        let error = Error::from(hold.step(readonly).unwrap_err());
+        assert_eq!(error.kind(), crate::Kind::AlreadyExists);
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        let node = prop::sample::select(vec!["a", "b", "c"]).prop_map(|n| n.parse().unwrap());
+        let volume = prop::sample::select(vec!["v", "w"]).prop_map(|v| v.parse().unwrap());
+        let standing = prop::sample::select(vec![LIVE, Standing::Over]);
+        let stage = prop::sample::select(vec![Stage::Attached, Stage::Staged, Stage::Published]);
+        (0..4u8, node, volume, standing, stage, 0u64..5).prop_map(
+            |(kind, node, volume, standing, stage, number): (_, NodeId, VolumeId, _, _, _)| {
+                match kind {
+                    0 => Event::Claim {
+                        node,
+                        epoch: Epoch(number),
+                        volume,
+                        readonly: false,
+                        access: "mount".into(),
+                        standing,
+                    },
+                    1 => Event::Fenced { node, volume },
+                    2 => Event::Reach { node, term: Term(number), volume, stage },
+                    _ => Event::Release { node, volume, standing },
+                }
+            },
+        )
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order: the term never goes down, it grows exactly when the
+        /// hold changes hands, and a live holder is never replaced.
+        #[test]
+        fn the_term_only_grows_and_only_with_the_holder(
+            events in prop::collection::vec(event(), 1..60),
+        ) {
+            let mut hold = Hold::default();
+            for event in events {
+                let live = matches!(&event, Event::Claim { standing: Standing::Live(_), .. });
+                let Ok((next, effects)) = hold.step(event) else { continue };
+                prop_assert!(next.term >= hold.term);
+                let of = |hold: &Hold| hold.holder.as_ref().map(|holder| holder.node.clone());
+                let (before, after) = (of(&hold), of(&next));
+                if after.is_some() && after != before {
+                    prop_assert_eq!(next.term, hold.term.next());
+                    prop_assert!(before.is_none() || !live);
+                } else {
+                    prop_assert_eq!(next.term, hold.term);
+                }
+                for effect in effects {
+                    if let Effect::Attach { node, term, .. } = effect {
+                        prop_assert!(next.is_held_by(&node, term));
+                    }
+                }
+                hold = next;
+            }
+        }
+    }
+}
