@@ -10,7 +10,7 @@ use futures::stream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Change, Changes, Entry, IdentityStore, Key, Page, Revision};
+use super::{Change, Changes, Entry, IdentityStore, Key, Page, Revision, check_value};
 use crate::{Error, Result};
 
 /// How far a watcher may fall behind before it has to list anew.
@@ -97,6 +97,7 @@ fn entry((key, (value, revision)): (&Key, &(Bytes, Revision))) -> Entry {
 #[async_trait]
 impl IdentityStore for MemoryStore {
     async fn create(&self, key: &Key, value: Bytes) -> Result<Revision> {
+        check_value(&value)?;
         let mut inner = self.reach()?;
         if inner.entries.contains_key(key) {
             return Err(Error::already_exists(format!("'{key}' exists already")));
@@ -105,6 +106,7 @@ impl IdentityStore for MemoryStore {
     }
 
     async fn update(&self, key: &Key, value: Bytes, at: Revision) -> Result<Revision> {
+        check_value(&value)?;
         let mut inner = self.reach()?;
         if inner.revision(key) != Some(at) {
             return Err(changed(key));
@@ -167,6 +169,11 @@ impl IdentityStore for MemoryStore {
 mod tests {
     use super::*;
     use crate::Kind;
+
+    #[tokio::test]
+    async fn it_keeps_the_contract() {
+        crate::port::contract::store::all(async || MemoryStore::new()).await;
+    }
 
     #[tokio::test]
     async fn an_outage_ends_the_watches_and_loses_nothing() {

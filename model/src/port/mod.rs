@@ -13,7 +13,10 @@ pub use address::{AddressBackend, Assignment};
 pub use dns::DnsBackend;
 #[cfg(any(test, feature = "contract"))]
 pub use memory::MemoryStore;
-pub use store::{Change, Changes, Entry, IdentityStore, Key, PAGE_ENTRIES_MAX, Page, Revision};
+pub use store::{
+    Change, Changes, Entry, IdentityStore, Key, PAGE_ENTRIES_MAX, Page, Revision, VALUE_BYTES_MAX,
+    check_value,
+};
 pub use volume::{
     AdjustBackend, Attach, Attachment, BackendVolume, Capacity, FenceStrength, Progress,
     SnapshotBackend, SnapshotRequest, Source, TakenSnapshot, VolumeBackend, VolumeRequest, Volumes,
@@ -24,4 +27,5 @@ pub use volume::{
 pub mod contract {
     pub use super::address::contract as address;
     pub use super::dns::contract as dns;
+    pub use super::store::contract as store;
 }

@@ -13,6 +13,9 @@ use crate::{Error, Result};
 /// The most entries that one [`IdentityStore::list`] returns, whatever was asked for.
 pub const PAGE_ENTRIES_MAX: usize = 1000;
 
+/// The longest value, in bytes: a record is small, and a page of them has to be too.
+pub const VALUE_BYTES_MAX: usize = 256 << 10;
+
 /// The longest key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -98,11 +101,31 @@ pub enum Change {
     Deleted(Key),
 }
 
+impl Change {
+    /// The key that it is about.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Put(entry) => &entry.key,
+            Self::Deleted(key) => key,
+        }
+    }
+}
+
 /// The changes of a watch.
 pub type Changes = BoxStream<'static, Result<Change>>;
 
+/// Refuses a value longer than [`VALUE_BYTES_MAX`], as every store does.
+pub fn check_value(value: &Bytes) -> Result<()> {
+    if value.len() <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    let length = value.len();
+    Err(Error::invalid(format!("the value has {length} bytes: {VALUE_BYTES_MAX} are allowed")))
+}
+
 /// Small records with compare-and-swap.
 ///
+/// - A value has at most [`VALUE_BYTES_MAX`] bytes; a longer one is [`Kind::Invalid`](crate::Kind).
 /// - A read that begins after a write returned sees that write (strong consistency).
 /// - A write either happened whole or not at all; one that was answered survives a crash.
 /// - A write whose answer was lost may have happened: the caller reads again before it decides.
@@ -131,3 +154,6 @@ pub trait IdentityStore: Send + Sync {
     /// end of the stream: it watches and lists anew.
     async fn watch(&self, prefix: &str) -> Result<Changes>;
 }
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
