@@ -113,7 +113,7 @@ fn host_bits(subnet: &IpNet) -> u32 {
 }
 
 /// Every address of the subnet, from the one that `seed` points at round to the one before it.
-fn around(subnet: IpNet, seed: u128) -> Box<dyn Iterator<Item = IpAddr>> {
+fn around(subnet: IpNet, seed: u128) -> Box<dyn Iterator<Item = IpAddr> + Send> {
     match subnet {
         IpNet::V4(net) => {
             let count = 1u64 << host_bits(&subnet);

@@ -1,0 +1,5 @@
+//! Names: where they are written, and the server that answers for them.
+
+mod names;
+
+pub use names::EmbeddedNames;
