@@ -13,6 +13,8 @@ mod parameters;
 mod snapshot;
 mod volume;
 
+#[cfg(test)]
+mod tests;
 
 use std::fs::File;
 use std::path::PathBuf;

@@ -28,4 +28,5 @@ pub mod contract {
     pub use super::address::contract as address;
     pub use super::dns::contract as dns;
     pub use super::store::contract as store;
+    pub use super::volume::contract as volume;
 }

@@ -191,3 +191,6 @@ pub trait SnapshotBackend: Send + Sync {
 pub trait Volumes: VolumeBackend + AdjustBackend + SnapshotBackend {}
 
 impl<B: VolumeBackend + AdjustBackend + SnapshotBackend> Volumes for B {}
+
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
