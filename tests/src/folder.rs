@@ -52,7 +52,7 @@ impl Folder {
         Ok(path)
     }
 
-    /// Leaves its files, such as logs, where they are when it is dropped.
+    /// Leaves its files where they are when it is dropped, but for the disks in `pool`.
     pub fn keep(&mut self) {
         self.keep = true;
     }
@@ -63,10 +63,9 @@ impl Drop for Folder {
         if let Err(error) = release(&self.path) {
             eprintln!("{}", error.chain());
         }
-        if !self.keep {
-            // What cannot be removed is swept by the next run.
-            let _ = std::fs::remove_dir_all(&self.path);
-        }
+        // Disks are large and logs tell more. What cannot be removed is swept by the next run.
+        let gone = if self.keep { self.path.join("pool") } else { self.path.clone() };
+        let _ = std::fs::remove_dir_all(gone);
     }
 }
 
