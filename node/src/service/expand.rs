@@ -1,0 +1,41 @@
+//! `NodeExpandVolume`.
+
+use stead_model::Error;
+use stead_model::name::VolumeId;
+use stead_proto::csi::v1::{NodeExpandVolumeRequest, NodeExpandVolumeResponse};
+use stead_proto::request::{SizeRange, access, required};
+
+use super::Host;
+use crate::error::Result;
+
+impl Host {
+    pub(super) async fn expand(
+        &self,
+        request: &NodeExpandVolumeRequest,
+    ) -> Result<NodeExpandVolumeResponse> {
+        let id: VolumeId = required("volume_id", &request.volume_id)?;
+        let (mount, path) = self.locate(&id, &request.volume_path).await?;
+        let range = SizeRange::parse(request.capacity_range.as_ref())?;
+        let block = crate::device::number(&path).is_some();
+        // The capability is optional here, and a wrong one is INVALID_ARGUMENT.
+        if request.volume_capability.is_some()
+            && access(request.volume_capability.as_ref())?.block != block
+        {
+            let is = if block { "a block device" } else { "a file system" };
+            return Err(Error::invalid(format!("volume '{id}' is published as {is}")).into());
+        }
+        let size = self.devices.grow(&id).await?;
+        if let Some(required) = range.required.filter(|required| *required > size) {
+            return Err(Error::out_of_range(format!(
+                "volume '{id}' has {size} bytes and {required} are asked for: ControllerExpandVolume comes first"
+            ))
+            .into());
+        }
+        if !block && !mount.super_readonly {
+            let kind = mount.fs_type.parse()?;
+            self.grow(kind, &mount.source, &path).await?;
+        }
+        let capacity_bytes = i64::try_from(size.0).unwrap_or(i64::MAX);
+        Ok(NodeExpandVolumeResponse { capacity_bytes })
+    }
+}

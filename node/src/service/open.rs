@@ -1,0 +1,160 @@
+//! Bringing a volume to this node: its device, its file system, its one real mount.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use stead_model::name::Term;
+use stead_model::record::Volume;
+
+use super::Host;
+use super::request::Wanted;
+use crate::blocking::blocking;
+use crate::device::{Attach, Device};
+use crate::error::{NodeError, Result};
+use crate::filesystem::{FsKind, prepare};
+use crate::mount::{self, table};
+use crate::ownership;
+use crate::state::{Shape, Staging, VolumeState};
+
+/// What is to be opened, and where.
+pub(super) struct Opening<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) context: &'a BTreeMap<String, String>,
+    pub(super) term: Term,
+    pub(super) wanted: &'a Wanted,
+    pub(super) readonly: bool,
+    pub(super) path: PathBuf,
+}
+
+impl Host {
+    /// Opens the volume at the path. What is open already, and as wanted, stays as it is.
+    pub(super) async fn open(&self, opening: &Opening<'_>) -> Result<()> {
+        let volume = opening.volume;
+        if self.evict_outdated(&volume.id, opening.term).await? {
+            self.states.remove(&volume.id)?;
+        }
+        let mut state = self.state_of(opening);
+        let here = self.is_open(opening).await?;
+        if let Some(staging) = &state.staging {
+            if staging.path == opening.path && staging.fingerprint != opening.wanted.fingerprint {
+                return Err(stead_model::Error::already_exists(format!(
+                    "volume '{}' is staged at {} with another capability: unstage it first",
+                    volume.id,
+                    staging.path.display()
+                ))
+                .into());
+            }
+            if staging.path != opening.path && self.is_staged(&volume.id, &state).await? {
+                return Err(stead_model::Error::precondition(format!(
+                    "volume '{}' is staged at {}: unstage it there first",
+                    volume.id,
+                    staging.path.display()
+                ))
+                .into());
+            }
+        }
+        state.staging = Some(Staging {
+            path: opening.path.clone(),
+            fingerprint: opening.wanted.fingerprint.clone(),
+        });
+        state.term = opening.term;
+        state.shape = opening.wanted.shape;
+        // Before it happens: what a crash leaves behind has to be found again.
+        self.states.save(&state)?;
+        if here {
+            return Ok(());
+        }
+        let device = self.attach(opening).await?;
+        match opening.wanted.shape {
+            Shape::Block => Ok(()),
+            Shape::Mount => self.mount(opening, &device).await,
+        }
+    }
+
+    /// What is known of the volume, as far as it is still true of the one to be opened.
+    pub(super) fn state_of(&self, opening: &Opening<'_>) -> VolumeState {
+        self.states.load(&opening.volume.id).unwrap_or_else(|| VolumeState {
+            volume: opening.volume.id.clone(),
+            hold: opening.volume.hold_key(),
+            primary: opening.volume.is_primary(),
+            term: opening.term,
+            shape: opening.wanted.shape,
+            staging: None,
+            targets: BTreeMap::new(),
+        })
+    }
+
+    /// Whether the volume is open as the kernel says.
+    async fn is_open(&self, opening: &Opening<'_>) -> Result<bool> {
+        let id = &opening.volume.id;
+        if opening.wanted.shape == Shape::Block {
+            let devices = self.devices.find(id).await?;
+            return Ok(devices.iter().any(|device| device.readonly == opening.readonly));
+        }
+        let Some(mount) = table::at(&mount::resolve(&opening.path)?)? else { return Ok(false) };
+        if self.devices.identify(mount.device_node()).await?.as_ref() == Some(id) {
+            return Ok(true);
+        }
+        let why = format!("already has something else mounted: {}", mount.source.display());
+        Err(NodeError::BadPath { path: opening.path.clone(), why })
+    }
+
+    pub(super) async fn attach(&self, opening: &Opening<'_>) -> Result<Device> {
+        let block = opening.wanted.shape == Shape::Block;
+        let attach = Attach {
+            volume: opening.volume.id.clone(),
+            context: opening.context.clone(),
+            term: opening.term,
+            // A read-only mount of a volume that was cut off still has to replay its log: only where
+            // the workload gets the device itself does the device refuse writes.
+            readonly: opening.readonly && block,
+            transient: !block,
+        };
+        self.devices.attach(&attach).await
+    }
+
+    async fn mount(&self, opening: &Opening<'_>, device: &Device) -> Result<()> {
+        let (wanted, volume) = (opening.wanted, opening.volume);
+        let kind = prepare::prepare(
+            &self.registry,
+            volume,
+            &device.path,
+            wanted.filesystem,
+            opening.readonly,
+        )
+        .await?;
+        let path = opening.path.clone();
+        let source = device.path.clone();
+        let options = self.options(opening, kind);
+        let group = wanted.group.filter(|_| !opening.readonly);
+        blocking(move || {
+            std::fs::create_dir_all(&path).map_err(NodeError::io("create", &path))?;
+            mount::mount(&source, &path, kind, &options)
+        })
+        .await?;
+        if !opening.readonly {
+            self.grow(kind, &device.path, &opening.path).await?;
+        }
+        let path = opening.path.clone();
+        match group {
+            Some(group) => blocking(move || ownership::apply(&path, group)).await,
+            None => Ok(()),
+        }
+    }
+
+    fn options(&self, opening: &Opening<'_>, kind: FsKind) -> mount::flags::Options {
+        let mut options = opening.wanted.options.clone();
+        if opening.readonly {
+            options.flags |= nix::mount::MsFlags::MS_RDONLY;
+        }
+        // XFS refuses a second file system with the same identifier, and a copy has its original's.
+        if kind == FsKind::Xfs && opening.volume.origin.is_some() {
+            options.add("nouuid");
+        }
+        options
+    }
+
+    pub(super) async fn grow(&self, kind: FsKind, device: &Path, path: &Path) -> Result<()> {
+        prepare::grow_if_smaller(kind, device, path).await
+    }
+}
