@@ -1,0 +1,113 @@
+//! What the kernel says, whatever a driver says.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use stead_rig::loops::{self, Loop};
+
+/// A mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// What is mounted.
+    pub source: String,
+    /// Where.
+    pub target: PathBuf,
+    /// The file system.
+    pub kind: String,
+    /// Its options, those of the mount and those of the file system.
+    pub options: Vec<String>,
+}
+
+impl Mount {
+    /// A line of `/proc/PID/mountinfo` (proc(5)).
+    fn parse(line: &str) -> Option<Self> {
+        let (front, back) = line.split_once(" - ")?;
+        let mut front = front.split(' ').skip(4);
+        let target = PathBuf::from(front.next()?.replace("\\040", " "));
+        let own = front.next()?;
+        let mut back = back.split(' ');
+        let (kind, source) = (back.next()?.to_owned(), back.next()?.to_owned());
+        let options = own.split(',').chain(back.next()?.split(',')).map(str::to_owned).collect();
+        Some(Self { source, target, kind, options })
+    }
+}
+
+/// The mounts in a folder, in the order in which they were made.
+pub fn mounts_below(folder: &Path) -> Vec<Mount> {
+    let table = match fs::read_to_string("/proc/self/mountinfo") {
+        Ok(table) => table,
+        Err(error) => panic!("/proc/self/mountinfo cannot be read: {error}"),
+    };
+    table.lines().filter_map(Mount::parse).filter(|m| m.target.starts_with(folder)).collect()
+}
+
+/// The last mount at a path.
+pub fn mount_at(target: &Path) -> Option<Mount> {
+    mounts_below(target).into_iter().rfind(|mount| mount.target == target)
+}
+
+/// The loop devices whose file lies in a folder.
+pub fn loops_below(folder: &Path) -> Vec<Loop> {
+    match loops::below(folder) {
+        Ok(found) => found,
+        Err(error) => panic!("{}", error.chain()),
+    }
+}
+
+/// The names in a folder; none where there is no such folder.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Writes to a path and sees to it that it is on the disk: a file of this name in a directory, or the
+/// start of a device.
+pub fn write(target: &Path, text: &str) -> std::io::Result<()> {
+    let device = target.metadata()?.file_type().is_block_device();
+    let mut file = if device {
+        File::options().write(true).open(target)?
+    } else {
+        File::create(target.join("data"))?
+    };
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+/// Reads what [`write`] wrote.
+pub fn read(target: &Path, text: &str) -> std::io::Result<String> {
+    let device = target.metadata()?.file_type().is_block_device();
+    let mut file = File::open(if device { target.to_owned() } else { target.join("data") })?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut buffer = vec![0; text.len()];
+    file.read_exact(&mut buffer)?;
+    Ok(String::from_utf8_lossy(&buffer).into_owned())
+}
+
+/// The size of the file system at a path, in bytes.
+pub fn filesystem_bytes(path: &Path) -> i64 {
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(stat) => (stat.blocks() * stat.fragment_size()).cast_signed(),
+        Err(error) => panic!("{} cannot be measured: {error}", path.display()),
+    }
+}
+
+/// What can be had of the file system at a path without privileges, in bytes.
+pub fn available_bytes(path: &Path) -> i64 {
+    match nix::sys::statvfs::statvfs(path) {
+        Ok(stat) => (stat.blocks_available() * stat.fragment_size()).cast_signed(),
+        Err(error) => panic!("{} cannot be measured: {error}", path.display()),
+    }
+}
+
+/// The size of a block device, in bytes.
+pub fn device_bytes(path: &Path) -> i64 {
+    match File::open(path).and_then(|mut file| file.seek(SeekFrom::End(0))) {
+        Ok(size) => size.cast_signed(),
+        Err(error) => panic!("{} cannot be measured: {error}", path.display()),
+    }
+}
