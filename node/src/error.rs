@@ -58,6 +58,11 @@ pub enum NodeError {
     /// Such a program did not end in time and was killed.
     #[error("'{program}' did not end within {} s and was killed", limit.as_secs())]
     ToolDeadline { program: &'static str, limit: Duration },
+    /// The plugin may not do what growing takes.
+    #[error(
+        "ext4 grows while mounted only with CAP_SYS_RESOURCE: give the node plugin that capability"
+    )]
+    MayNotGrow,
     /// The file system is damaged beyond what may be repaired without a person.
     #[error("the file system on {} needs a person to run fsck: {report}", device.display())]
     Damaged { device: PathBuf, report: String },
@@ -107,7 +112,9 @@ impl NodeError {
             Self::NotClaimed { .. } | Self::Outdated { .. } | Self::InUse { .. } => {
                 Kind::Precondition
             }
-            Self::NoDirectIo { .. } | Self::MissingTool { .. } => Kind::Precondition,
+            Self::NoDirectIo { .. } | Self::MissingTool { .. } | Self::MayNotGrow => {
+                Kind::Precondition
+            }
             Self::NotBlank { .. } | Self::OtherFilesystem { .. } | Self::BadPath { .. } => {
                 Kind::Precondition
             }

@@ -161,8 +161,11 @@ impl DeviceFinder for Pool {
             let Some(path) = left.first().map(|device| device.path.clone()) else { return Ok(()) };
             drop(left);
             if tokio::time::Instant::now() >= end {
-                let users = users::of_device(&path);
-                return Err(NodeError::InUse { path, users });
+                return blocking(move || {
+                    let users = users::of_device(&path);
+                    Err(NodeError::InUse { path, users })
+                })
+                .await;
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_millis(200));

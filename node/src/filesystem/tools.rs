@@ -66,7 +66,13 @@ pub async fn grow(kind: FsKind, device: &Path, mounted_at: &Path) -> Result<()> 
         FsKind::Xfs => ("xfs_growfs", "xfsprogs", &["-d"], mounted_at),
         FsKind::Btrfs => ("btrfs", "btrfs-progs", &["filesystem", "resize", "max"], mounted_at),
     };
-    succeed(Tool { program, package, limit: GROW_LIMIT }, arguments, last).await
+    let grown = succeed(Tool { program, package, limit: GROW_LIMIT }, arguments, last).await;
+    match grown {
+        Err(NodeError::Tool { stderr, .. }) if stderr.contains("Permission denied to resize") => {
+            Err(NodeError::MayNotGrow)
+        }
+        grown => grown,
+    }
 }
 
 async fn succeed(tool: Tool, arguments: &[&str], last: &Path) -> Result<()> {

@@ -25,8 +25,19 @@ const PER_MOUNT: MsFlags = MsFlags::MS_NOSUID
 /// Mounts the file system on `device`.
 pub fn mount(device: &Path, path: &Path, kind: FsKind, options: &Options) -> Result<()> {
     let data = (!options.data.is_empty()).then_some(options.data.as_str());
-    nix::mount::mount(Some(device), path, Some(kind.name()), options.flags, data)
-        .map_err(NodeError::kernel("mount the file system at", path))
+    let mounted = nix::mount::mount(Some(device), path, Some(kind.name()), options.flags, data);
+    let refused = |why: &str| NodeError::BadPath { path: path.to_owned(), why: why.to_owned() };
+    mounted.map_err(|error| match error {
+        Errno::EINVAL => refused(&format!(
+            "cannot have {kind} mounted with these flags: correct mount_flags; the kernel's log says which"
+        )),
+        Errno::ENODEV => refused(&format!("cannot have {kind} mounted: this kernel lacks it")),
+        Errno::EUCLEAN | Errno::EBADMSG => NodeError::Damaged {
+            device: device.to_owned(),
+            report: format!("the kernel refuses the {kind} file system: see its log"),
+        },
+        error => NodeError::kernel("mount the file system at", path)(error),
+    })
 }
 
 /// Shows `source`, a directory or a device node, at `target` too.
@@ -55,8 +66,9 @@ pub fn unmount(path: &Path) -> Result<()> {
     loop {
         match umount2(path, MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) => {}
-            // Not a mount point, or no such path: done.
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(Errno::ENOENT) => return Ok(()),
+            // Not a mount point; but the kernel says the same of one that it will not let go.
+            Err(Errno::EINVAL) if table::at(path)?.is_none() => return Ok(()),
             Err(Errno::EBUSY) => {
                 let users = users::of_path(path);
                 return Err(NodeError::InUse { path: path.to_owned(), users });

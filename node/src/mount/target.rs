@@ -42,6 +42,19 @@ fn check(path: &Path, shape: Shape) -> Result<()> {
     Err(NodeError::BadPath { path: path.to_owned(), why: why.to_owned() })
 }
 
+/// Refuses a directory with content: a mount would hide it, and the target could not be removed.
+pub fn check_empty(path: &Path) -> Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(path).map_err(NodeError::io("list", path))?;
+    if entries.next().is_none() {
+        return Ok(());
+    }
+    let why = "has content that the volume would hide: use an empty path".to_owned();
+    Err(NodeError::BadPath { path: path.to_owned(), why })
+}
+
 /// Removes the target. Absent is success; one with content is left as it is and reported.
 pub fn remove(path: &Path) -> Result<()> {
     let metadata = match fs::symlink_metadata(path) {

@@ -38,8 +38,14 @@ impl Host {
 
     /// Whether what is mounted at the path is this volume.
     pub(super) async fn is_mounted(&self, volume: &VolumeId, path: &Path) -> Result<bool> {
-        let Some(mount) = table::at(&mount::resolve(path)?)? else { return Ok(false) };
+        let Some(mount) = self.mount_at(path).await? else { return Ok(false) };
         Ok(self.devices.identify(mount.device_node()).await?.as_ref() == Some(volume))
+    }
+
+    /// What is mounted at the path.
+    pub(super) async fn mount_at(&self, path: &Path) -> Result<Option<Mount>> {
+        let path = path.to_owned();
+        blocking(move || table::at(&mount::resolve(&path)?)).await
     }
 
     /// Unmounts whatever is at the path.

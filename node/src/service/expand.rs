@@ -7,6 +7,7 @@ use stead_proto::request::{SizeRange, access, required};
 
 use super::Host;
 use crate::error::Result;
+use crate::filesystem::prepare;
 
 impl Host {
     pub(super) async fn expand(
@@ -33,7 +34,10 @@ impl Host {
         }
         if !block && !mount.super_readonly {
             let kind = mount.fs_type.parse()?;
-            self.grow(kind, &mount.source, &path).await?;
+            // XFS and Btrfs grow through a path, and not through one that refuses writes.
+            let writable = self.mounts_of(&id).await?.into_iter().find(|mount| !mount.readonly);
+            let path = writable.map_or(path, |mount| mount.path);
+            prepare::grow_if_smaller(kind, &mount.source, &path).await?;
         }
         let capacity_bytes = i64::try_from(size.0).unwrap_or(i64::MAX);
         Ok(NodeExpandVolumeResponse { capacity_bytes })

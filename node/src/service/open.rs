@@ -1,7 +1,7 @@
 //! Bringing a volume to this node: its device, its file system, its one real mount.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use stead_model::name::Term;
 use stead_model::record::Volume;
@@ -12,7 +12,7 @@ use crate::blocking::blocking;
 use crate::device::{Attach, Device};
 use crate::error::{NodeError, Result};
 use crate::filesystem::{FsKind, prepare};
-use crate::mount::{self, table};
+use crate::mount;
 use crate::ownership;
 use crate::state::{Shape, Staging, VolumeState};
 
@@ -36,7 +36,11 @@ impl Host {
         let mut state = self.state_of(opening);
         let here = self.is_open(opening).await?;
         if let Some(staging) = &state.staging {
-            if staging.path == opening.path && staging.fingerprint != opening.wanted.fingerprint {
+            // What the state says counts only where it came true.
+            if here
+                && staging.path == opening.path
+                && staging.fingerprint != opening.wanted.fingerprint
+            {
                 return Err(stead_model::Error::already_exists(format!(
                     "volume '{}' is staged at {} with another capability: unstage it first",
                     volume.id,
@@ -61,13 +65,15 @@ impl Host {
         state.shape = opening.wanted.shape;
         // Before it happens: what a crash leaves behind has to be found again.
         self.states.save(&state)?;
-        if here {
-            return Ok(());
+        if !here {
+            let device = self.attach(opening).await?;
+            if opening.wanted.shape == Shape::Mount {
+                self.mount(opening, &device).await?;
+            }
         }
-        let device = self.attach(opening).await?;
         match opening.wanted.shape {
             Shape::Block => Ok(()),
-            Shape::Mount => self.mount(opening, &device).await,
+            Shape::Mount => self.settle(opening).await,
         }
     }
 
@@ -91,7 +97,7 @@ impl Host {
             let devices = self.devices.find(id).await?;
             return Ok(devices.iter().any(|device| device.readonly == opening.readonly));
         }
-        let Some(mount) = table::at(&mount::resolve(&opening.path)?)? else { return Ok(false) };
+        let Some(mount) = self.mount_at(&opening.path).await? else { return Ok(false) };
         if self.devices.identify(mount.device_node()).await?.as_ref() == Some(id) {
             return Ok(true);
         }
@@ -126,17 +132,35 @@ impl Host {
         let path = opening.path.clone();
         let source = device.path.clone();
         let options = self.options(opening, kind);
-        let group = wanted.group.filter(|_| !opening.readonly);
         blocking(move || {
             std::fs::create_dir_all(&path).map_err(NodeError::io("create", &path))?;
             mount::mount(&source, &path, kind, &options)
         })
         .await?;
-        if !opening.readonly {
-            self.grow(kind, &device.path, &opening.path).await?;
+        // Btrfs goes by its identifier and not by the device that it is given: where a copy and its
+        // original meet, older kernels mount the wrong one.
+        if self.is_mounted(&volume.id, &opening.path).await? {
+            return Ok(());
+        }
+        self.unmount(opening.path.clone()).await?;
+        let why = format!(
+            "got another device's file system: the {kind} of volume '{}' has the identifier of one that is mounted already",
+            volume.id
+        );
+        Err(NodeError::BadPath { path: opening.path.clone(), why })
+    }
+
+    /// What a mounted file system still needs, also where an earlier call came no further than that.
+    async fn settle(&self, opening: &Opening<'_>) -> Result<()> {
+        if opening.readonly {
+            return Ok(());
+        }
+        if let Some(mount) = self.mount_at(&opening.path).await? {
+            let kind = mount.fs_type.parse()?;
+            prepare::grow_if_smaller(kind, &mount.source, &opening.path).await?;
         }
         let path = opening.path.clone();
-        match group {
+        match opening.wanted.group {
             Some(group) => blocking(move || ownership::apply(&path, group)).await,
             None => Ok(()),
         }
@@ -152,9 +176,5 @@ impl Host {
             options.add("nouuid");
         }
         options
-    }
-
-    pub(super) async fn grow(&self, kind: FsKind, device: &Path, path: &Path) -> Result<()> {
-        prepare::grow_if_smaller(kind, device, path).await
     }
 }

@@ -13,8 +13,8 @@ use super::open::Opening;
 use super::request::{Wanted, path, term};
 use crate::blocking::blocking;
 use crate::error::{NodeError, Result};
-use crate::mount::{self, table, target};
-use crate::state::{Shape, Target, VolumeState};
+use crate::mount::{self, target};
+use crate::state::{Shape, Target};
 
 impl Host {
     pub(super) async fn publish(&self, request: &NodePublishVolumeRequest) -> Result<()> {
@@ -41,7 +41,7 @@ impl Host {
             fingerprint: wanted.fingerprint.clone(),
             exclusive: wanted.exclusive,
         };
-        self.check_target(self.states.load(&id).as_ref(), &target, &made)?;
+        self.check_target(&id, &target, &made).await?;
         if self.config.profile.staging {
             self.require_staged(&opening).await?;
         } else {
@@ -66,35 +66,31 @@ impl Host {
         Ok(path("staging_target_path", text)?)
     }
 
-    /// Holds the request to the specification's table for repeated calls, before anything is made.
-    fn check_target(
-        &self,
-        state: Option<&VolumeState>,
-        target: &Path,
-        made: &Target,
-    ) -> Result<()> {
-        let Some(state) = state else { return Ok(()) };
-        let id = &state.volume;
-        if let Some(there) = state.targets.get(target)
-            && there != made
-        {
-            return Err(Error::already_exists(format!(
-                "volume '{id}' is published at {} in another way: unpublish it there first",
-                target.display()
-            ))
-            .into());
-        }
-        let other = state.targets.iter().find(|(path, _)| *path != target);
-        match other {
-            Some((path, there)) if there.exclusive || made.exclusive => {
-                Err(Error::precondition(format!(
-                    "volume '{id}' is published at {} and SINGLE_NODE_SINGLE_WRITER allows one: unpublish it there first",
-                    path.display()
-                ))
-                .into())
+    /// Holds the request to the specification's table for repeated calls, before anything is made. A
+    /// target that is on record and not mounted (the call failed, the host was rebooted) does not count.
+    async fn check_target(&self, id: &VolumeId, target: &Path, made: &Target) -> Result<()> {
+        let Some(state) = self.states.load(id) else { return Ok(()) };
+        let mounted: Vec<PathBuf> =
+            self.mounts_of(id).await?.into_iter().map(|mount| mount.path).collect();
+        for (path, there) in state.targets {
+            if !mounted.contains(&mount::resolve(&path)?) {
+                continue;
             }
-            _ => Ok(()),
+            let shown = path.display();
+            if path == target && there != *made {
+                return Err(Error::already_exists(format!(
+                    "volume '{id}' is published at {shown} in another way: unpublish it there first"
+                ))
+                .into());
+            }
+            if path != target && (there.exclusive || made.exclusive) {
+                return Err(Error::precondition(format!(
+                    "volume '{id}' is published at {shown} and SINGLE_NODE_SINGLE_WRITER allows one: unpublish it there first"
+                ))
+                .into());
+            }
         }
+        Ok(())
     }
 
     /// Makes sure that the volume is staged where the request says, with this term.
@@ -137,7 +133,7 @@ impl Host {
             })
             .await?
         };
-        if let Some(there) = table::at(&resolved)? {
+        if let Some(there) = self.mount_at(&resolved).await? {
             if self.devices.identify(there.device_node()).await?.as_ref() == Some(id)
                 && (block || there.readonly == readonly)
             {
@@ -148,6 +144,10 @@ impl Host {
         }
         let source = device.as_ref().map_or(opening.path.clone(), |device| device.path.clone());
         let options = opening.wanted.options.clone();
-        blocking(move || mount::bind(&source, &resolved, readonly && !block, &options)).await
+        blocking(move || {
+            target::check_empty(&resolved)?;
+            mount::bind(&source, &resolved, readonly && !block, &options)
+        })
+        .await
     }
 }

@@ -11,8 +11,8 @@ use stead_proto::request::required;
 use super::Host;
 use crate::blocking::blocking;
 use crate::error::Result;
+use crate::mount;
 use crate::mount::table::Mount;
-use crate::mount::{self, table};
 use crate::stats::{self, Amount};
 
 impl Host {
@@ -50,7 +50,7 @@ impl Host {
             return Err(absent().into());
         }
         let resolved = mount::resolve(path)?;
-        let mount = table::at(&resolved)?.ok_or_else(absent)?;
+        let mount = self.mount_at(&resolved).await?.ok_or_else(absent)?;
         if self.devices.identify(mount.device_node()).await?.as_ref() != Some(id) {
             return Err(absent().into());
         }

@@ -12,7 +12,7 @@ use super::Host;
 use super::request::path;
 use crate::blocking::blocking;
 use crate::error::{NodeError, Result};
-use crate::mount::{self, table, target};
+use crate::mount::{self, target};
 use crate::state::VolumeState;
 
 impl Host {
@@ -90,7 +90,7 @@ impl Host {
         let known = state.is_some_and(|state| state.targets.contains_key(path));
         let resolved = mount::resolve(path)?;
         let ours = known || self.is_mounted(id, path).await?;
-        if let Some(mount) = table::at(&resolved)?
+        if let Some(mount) = self.mount_at(path).await?
             && !ours
         {
             let why = format!("is a mount of {} and not of this volume", mount.source.display());
