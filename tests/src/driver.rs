@@ -51,6 +51,25 @@ impl Default for Settings {
     }
 }
 
+/// The binary that the tests run: `STEAD_BIN`, or the workspace's debug build, brought up to date.
+pub fn built() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("STEAD_BIN") {
+        return Ok(path.into());
+    }
+    let failed = || Error::unavailable("could not build stead");
+    let status = Command::new(option_env!("CARGO").unwrap_or("cargo"))
+        .args(["build", "--quiet", "-p", "stead"])
+        .status()
+        .map_err(|error| failed().because(error))?;
+    if !status.success() {
+        return Err(failed());
+    }
+    // TARGET/debug/deps/TEST
+    let test = std::env::current_exe().map_err(|error| failed().because(error))?;
+    let profile = test.parent().and_then(Path::parent).ok_or_else(failed)?;
+    Ok(profile.join("stead"))
+}
+
 /// The binary under test: `STEAD_BIN`, or this program.
 pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("STEAD_BIN") {
@@ -75,6 +94,16 @@ impl Driver {
     /// The directory of the image files.
     pub fn pool(&self) -> &Path {
         &self.pool
+    }
+
+    /// What a host has for itself: state, logs, mounts.
+    pub fn host_folder(&self, host: &Host) -> PathBuf {
+        self.folder.join(host.name())
+    }
+
+    /// Where the controller serves the store to its own host.
+    pub fn store_socket(&self, host: &Host) -> PathBuf {
+        self.host_folder(host).join("state").join("store.sock")
     }
 
     /// Makes the authority and a certificate for each host.
@@ -149,7 +178,7 @@ impl Driver {
 
     /// Where a host mounts a volume.
     pub fn paths(&self, host: &Host, volume: &str) -> Result<Paths> {
-        let home = self.folder.join(host.name()).join("volumes").join(volume);
+        let home = self.host_folder(host).join("volumes").join(volume);
         // The orchestrator makes the parent of a target and the staging directory itself.
         let staging = home.join("staging");
         std::fs::create_dir_all(&staging).map_err(|error| {
@@ -160,7 +189,7 @@ impl Driver {
 
     /// A file for what a program on a host says.
     pub fn log(&self, host: &Host, name: &str) -> Result<File> {
-        let home = self.folder.join(host.name());
+        let home = self.host_folder(host);
         let path = home.join(format!("{name}.log"));
         let open = || {
             std::fs::create_dir_all(&home)?;
@@ -174,7 +203,7 @@ impl Driver {
     fn part(&self, host: &Host, name: &str) -> Result<Command> {
         let mut command = Command::new(&self.binary);
         command.arg(name).args(["--http-listen", ""]).stdin(Stdio::null());
-        command.arg("--state-dir").arg(self.folder.join(host.name()).join("state"));
+        command.arg("--state-dir").arg(self.host_folder(host).join("state"));
         for (option, file) in
             [("--tls-ca", "ca.crt"), ("--tls-cert", "tls.crt"), ("--tls-key", "tls.key")]
         {

@@ -56,6 +56,11 @@ impl Folder {
     pub fn keep(&mut self) {
         self.keep = true;
     }
+
+    /// Takes [`Folder::keep`] back.
+    pub fn discard(mut self) {
+        self.keep = false;
+    }
 }
 
 impl Drop for Folder {

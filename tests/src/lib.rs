@@ -3,10 +3,12 @@
 //! A rig knows the driver as an operator and an orchestrator know it: by its command line and its
 //! sockets, never by its crates.
 
+pub mod chaos;
 pub mod demo;
 pub mod driver;
 pub mod folder;
 pub mod host;
+pub mod leak;
 pub mod loops;
 pub mod namespace;
 pub mod need;

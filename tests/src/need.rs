@@ -66,6 +66,21 @@ pub fn check(tools: &[Tool]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a test can run here. Without root it says that it is skipped, unless `STEAD_E2E=required`
+/// says that a test which cannot run has failed.
+pub fn met(tools: &[Tool]) -> Result<bool> {
+    match check(tools) {
+        Ok(()) => Ok(true),
+        Err(error) if std::env::var_os("STEAD_E2E").is_some_and(|word| word == "required") => {
+            Err(error)
+        }
+        Err(error) => {
+            eprintln!("SKIPPED: {error}");
+            Ok(false)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

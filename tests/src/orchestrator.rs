@@ -218,7 +218,8 @@ pub async fn ready(socket: &Path, patience: Duration) -> Result<()> {
     }
 }
 
-fn channel(socket: &Path) -> Result<Channel> {
+/// A channel to a UNIX socket; it connects when it is used, and again whenever it has to.
+pub fn channel(socket: &Path) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(format!("unix://{}", text(socket)?));
     let endpoint = endpoint.map_err(|error| {
         Error::invalid(format!("{} is no socket's name", socket.display())).because(error)
