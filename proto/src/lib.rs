@@ -1,8 +1,12 @@
 //! The edge: csi.v1 and stead.v1 on the wire, conversion to the domain, the one mapping of errors to gRPC codes.
 
+pub mod certificate;
 mod redact;
 pub mod request;
 pub mod status;
+pub mod store;
+pub mod tls;
+pub mod transport;
 
 /// The Container Storage Interface.
 pub mod csi {
