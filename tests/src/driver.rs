@@ -157,6 +157,7 @@ impl Driver {
     /// Starts the network agent apart from the node plugin.
     pub fn start_netagent(&self, host: &Host, control: &Host) -> Result<Process> {
         let mut command = self.part(host, "netagent")?;
+        self.with_pool(&mut command);
         command.arg("--agent-listen").arg(self.agent_socket(host));
         self.with_node(&mut command, host, control);
         host.spawn("the network agent", command)

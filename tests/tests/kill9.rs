@@ -92,6 +92,9 @@ async fn kill_9_loses_nothing_and_leaves_nothing() {
     chaos.check().unwrap();
     let found = leak::find(&driver, &control, &[&a, &b]).await.unwrap();
     assert_eq!(found, Vec::<String>::new(), "seed {seed}");
+    let records = leak::records(&driver.store_socket(&control)).await.unwrap();
+    let terms = records.iter().any(|key| key.starts_with("hold/member/"));
+    assert!(terms, "the terms of deleted members are gone: {records:?}");
     println!("{lives} lives, {AT_ONCE} at once, and {} kills", chaos.kills());
     drop((chaos, world));
     folder.discard();
