@@ -1,0 +1,95 @@
+//! `stead node`: the CSI node plugin, with the agent inside or beside it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use stead_model::lease::GRACE_DEFAULT;
+use stead_node::NodeService;
+use tokio::net::UnixListener;
+
+use super::{agent, dns, driver, health, host, state, store};
+use crate::failure::Failure;
+use crate::option::{
+    DnsOptions, DriverOptions, NodeIdentity, PoolOptions, SocketPath, StoreAddress, TlsFiles,
+};
+use crate::serve::{Grpc, Monitor, Process, Wire, bind_unix};
+
+/// What `stead node` was told.
+pub(crate) struct Node {
+    pub(crate) driver: DriverOptions,
+    pub(crate) identity: NodeIdentity,
+    pub(crate) agent: Option<SocketPath>,
+    pub(crate) pool: PoolOptions,
+    pub(crate) state_dir: PathBuf,
+    pub(crate) store: StoreAddress,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) dns: DnsOptions,
+    pub(crate) http_listen: Option<SocketAddr>,
+}
+
+/// How long to wait before the store is asked again for what was left from before a restart.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Serves until told to stop.
+pub(crate) async fn node(told: Node) -> Result<(), Failure> {
+    let node = host::name(&told.identity.name)?;
+    let pool_dir = driver::pool_dir(&told.pool, &told.state_dir);
+    let registry = store::registry(&told.store, told.tls.as_ref())?;
+    state::prepare(&told.state_dir)?;
+    let csi = bind_unix(&told.driver.endpoint)?;
+    let door = agent::Door::open(told.agent, &told.state_dir)?;
+    let names = dns::bind(&told.dns).await?;
+    let monitor = Monitor::bind(told.http_listen).await?;
+
+    let topology = host::topology(&told.identity, &node, &pool_dir, told.pool.pool_shared).await;
+    let process = Process::new()?;
+    let terms = agent::Terms { identity: &told.identity, node: &node, topology: &topology };
+    let way = door.spawn(&process, terms, &told.state_dir, &registry).await?;
+    monitor.spawn(&process, vec![health::store(&registry), way.check()]);
+    names.spawn(&process, &registry);
+    let config = stead_node::Config {
+        node,
+        pool_dir,
+        state_dir: told.state_dir.join("node"),
+        profile: told.driver.orchestrator.profile(),
+        topology,
+        alpha_capabilities: told.driver.alpha_capabilities,
+        agent: way.channel(),
+    };
+    let service = NodeService::new(config, registry.clone()).map_err(stead_model::Error::from)?;
+    let config = driver::config(&told.driver, told.dns.zone, GRACE_DEFAULT);
+    let grpc = driver::Csi::new(config, &registry).node(&service).grpc().await;
+    tracing::info!(endpoint = %told.driver.endpoint, "serving the CSI node plugin");
+    serve(&process, &service, &grpc, csi);
+    process.run(vec![service.operations().clone()], async move { grpc.leave().await }).await
+}
+
+/// Serves CSI once what is left from before a restart has been brought in line with the store. The
+/// socket is there already; whoever calls meanwhile waits.
+pub(super) fn serve(process: &Process, service: &NodeService, grpc: &Grpc, csi: UnixListener) {
+    let service = service.clone();
+    let endpoint = grpc.clone().serve(Wire::Unix(csi), process.serving());
+    let serving = process.serving();
+    process.spawn("CSI endpoint", async move {
+        match serving.run_until_cancelled(reconcile(&service)).await {
+            None => Ok(()),
+            Some(Ok(())) => endpoint.await,
+            Some(Err(failure)) => Err(failure),
+        }
+    });
+}
+
+async fn reconcile(service: &NodeService) -> Result<(), Failure> {
+    loop {
+        let error = match service.reconcile().await {
+            Ok(()) => return Ok(()),
+            Err(error) => stead_model::Error::from(error),
+        };
+        if error.kind() != stead_model::Kind::Unavailable {
+            return Err(error.into());
+        }
+        tracing::warn!(error = error.chain(), "the store does not answer yet");
+        tokio::time::sleep(RETRY).await;
+    }
+}
