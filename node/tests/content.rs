@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rig::{How, MIB, Rig, root};
+use stead_model::hold::Stage;
 use stead_model::orchestrator::Orchestrator;
 use stead_model::record::Format;
 use stead_node::filesystem::probe::probe;
@@ -101,6 +102,8 @@ async fn a_device_with_content_is_never_formatted() {
             assert_eq!(&fs::read(rig.image(&id)).unwrap()[..mark.len()], mark);
             assert_eq!(rig.record(&id).await.format, format);
             assert_eq!(rig.devices(&id), 0, "a device was left behind");
+            // The controller may give it to another node: nobody will unstage what was never staged.
+            assert_eq!(rig.reached(&id).await, Some(Stage::Attached));
         }
     }
     // A volume that had a file system and is blank now lost something: a person has to look.

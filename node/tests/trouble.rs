@@ -236,6 +236,7 @@ async fn repeats_with_other_arguments_are_told_apart() {
     let how = How::fs("ext4");
     let error = rig.publish(&id, "target", &how).await.unwrap_err();
     assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+    assert_eq!(rig.reached(&id).await, Some(Stage::Attached));
     rig.stage(&id, &how).await.unwrap();
     let other = How { flags: vec!["noatime".into()], ..how.clone() };
     assert_eq!(rig.stage(&id, &other).await.unwrap_err().code(), Code::AlreadyExists);
@@ -251,6 +252,33 @@ async fn repeats_with_other_arguments_are_told_apart() {
     fs::create_dir(rig.path("full")).unwrap();
     fs::write(rig.path("full/file"), "x").unwrap();
     assert_eq!(rig.publish(&id, "full", &how).await.unwrap_err().code(), Code::FailedPrecondition);
+    // What failed does not count as published: the last one that did takes the identity with it.
+    rig.unpublish(&id, "a").await.unwrap();
+    assert_eq!(rig.reached(&id).await, Some(Stage::Published));
+    rig.unpublish(&id, "b").await.unwrap();
+    assert_eq!(rig.reached(&id).await, Some(Stage::Staged));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_mount_at_the_target_is_left_alone() {
+    if !root() {
+        return;
+    }
+    let rig = Rig::new(Orchestrator::Swarm).await;
+    let id = rig.volume(64 * MIB, None).await;
+    fs::create_dir(rig.path("target")).unwrap();
+    let none = None::<&str>;
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("x"), &rig.path("target"), Some("tmpfs"), flags, none).unwrap();
+    for _ in 0..2 {
+        let error = rig.publish(&id, "target", &How::fs("ext4")).await.unwrap_err();
+        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+        let error = rig.unpublish(&id, "target").await.unwrap_err();
+        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+        assert!(rig.mounted("target"));
+        assert_eq!(rig.devices(&id), 0);
+        assert_eq!(rig.reached(&id).await, Some(Stage::Attached));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,24 +103,28 @@ impl Pool {
         }
     }
 
-    /// The loop devices of a volume. The image may be gone already: the label then still names it,
-    /// and is believed, because a file in our pool with that name was behind it.
+    /// The loop devices of a volume. Those that say so are found without the pool, which may be gone
+    /// or hang; where there is none, the image itself tells.
     fn loops_of(&self, volume: &VolumeId) -> Result<Vec<Loop>> {
-        let identity = Identity::of(&self.layout.image(volume)).ok();
-        let mut devices = loops::list()?;
-        devices.retain(|device| match (identity, &device.label) {
-            (Some(identity), _) => device.identity == identity,
-            (None, Some((labelled, _))) => labelled == volume && self.backs(device, volume),
-            (None, None) => false,
-        });
-        Ok(devices)
+        let says_so = |device: &Loop| {
+            device.label.as_ref().is_some_and(|(labelled, _)| labelled == volume)
+                && self.backs(device, volume)
+        };
+        let (mut ours, others): (Vec<_>, Vec<_>) = loops::list()?.into_iter().partition(says_so);
+        if ours.is_empty()
+            && let Ok(identity) = Identity::of(&self.layout.image(volume))
+        {
+            ours.extend(others.into_iter().filter(|device| device.identity == identity));
+        }
+        Ok(ours)
     }
 
     /// The volume that a device says it is, if that is true: another pool's plugin may run on this host.
     fn volume_of(&self, device: &Loop) -> Option<VolumeId> {
         let (volume, _) = device.label.as_ref()?;
-        let same = Identity::of(&self.layout.image(volume)).ok() == Some(device.identity);
-        (same || self.backs(device, volume)).then(|| volume.clone())
+        // The kernel's name for the file first: it is there even while the pool does not answer.
+        let same = || Identity::of(&self.layout.image(volume)).ok() == Some(device.identity);
+        (self.backs(device, volume) || same()).then(|| volume.clone())
     }
 
     /// Whether the file behind a device is the image of this volume, by the name that the kernel has.

@@ -15,8 +15,9 @@ pub enum Shape {
     File,
 }
 
-/// Makes the target and the directories that lead to it; one that is there already is fine.
-pub fn create(path: &Path, shape: Shape) -> Result<()> {
+/// Makes the target and the directories that lead to it; one that is there already is fine. Says whether
+/// it made the target.
+pub fn create(path: &Path, shape: Shape) -> Result<bool> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(NodeError::io("create", parent))?;
     }
@@ -25,8 +26,10 @@ pub fn create(path: &Path, shape: Shape) -> Result<()> {
         Shape::File => fs::File::create_new(path).map(drop),
     };
     match made {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => check(path, shape),
-        made => made.map_err(NodeError::io("create", path)),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            check(path, shape).map(|()| false)
+        }
+        made => made.map(|()| true).map_err(NodeError::io("create", path)),
     }
 }
 

@@ -1,15 +1,22 @@
 //! Taking a volume off this node: its mounts, then its device.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use stead_model::name::{Term, VolumeId};
 
 use super::Host;
 use crate::blocking::blocking;
-use crate::error::Result;
+use crate::error::{NodeError, Result};
 use crate::mount::table::Mount;
 use crate::mount::{self, table};
 use crate::state::{Shape, VolumeState};
+
+/// How often a busy mount is tried before it is reported.
+const UNMOUNT_ATTEMPTS_MAX: u32 = 5;
+
+/// How long to wait between two attempts.
+const UNMOUNT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Host {
     /// Every mount of the volume, and of its device node, that this host has.
@@ -48,8 +55,16 @@ impl Host {
         blocking(move || table::at(&mount::resolve(&path)?)).await
     }
 
-    /// Unmounts whatever is at the path.
+    /// Unmounts whatever is at the path. A process that just ended, or one that only looked, is given a
+    /// moment to let go.
     pub(super) async fn unmount(&self, path: PathBuf) -> Result<()> {
+        for _ in 1..UNMOUNT_ATTEMPTS_MAX {
+            let path = path.clone();
+            match blocking(move || mount::unmount(&path)).await {
+                Err(NodeError::InUse { .. }) => tokio::time::sleep(UNMOUNT_PAUSE).await,
+                outcome => return outcome,
+            }
+        }
         blocking(move || mount::unmount(&path)).await
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use stead_model::hold::Stage;
 use stead_model::name::Term;
 use stead_model::record::Volume;
 
@@ -74,6 +75,26 @@ impl Host {
         match opening.wanted.shape {
             Shape::Block => Ok(()),
             Shape::Mount => self.settle(opening).await,
+        }
+    }
+
+    /// Tells the store that an attempt to open came to nothing, so that the controller may give the volume
+    /// to another node: an orchestrator does not undo a call that it was told has failed.
+    pub(super) async fn back_out(&self, volume: &Volume) {
+        let outcome = async {
+            let internal = self.internal_mount(&volume.id);
+            let mounts = self.mounts_of(&volume.id).await?;
+            if !self.config.profile.staging && mounts.iter().all(|mount| mount.path == internal) {
+                self.close(&volume.id).await?;
+            }
+            if self.devices.find(&volume.id).await?.is_empty() {
+                self.lower(&volume.hold_key(), &volume.id, Stage::Attached).await?;
+                self.states.remove(&volume.id)?;
+            }
+            Ok::<(), NodeError>(())
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(volume = %volume.id, %error, "cannot take back what the store was told");
         }
     }
 

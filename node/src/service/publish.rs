@@ -26,7 +26,9 @@ impl Host {
         let staging = self.staging_path(&id, &request.staging_target_path)?;
         let volume = self.usable_volume(&id).await?;
         let term = term(&request.publish_context)?;
-        let usage = self.raise(&volume, term, Stage::Staged).await?;
+        let staged = self.config.profile.staging;
+        let stage = if staged { Stage::Attached } else { Stage::Staged };
+        let usage = self.raise(&volume, term, stage).await?;
         let held = wanted.readonly(usage.readonly);
         let opening = Opening {
             volume: &volume,
@@ -41,18 +43,37 @@ impl Host {
             fingerprint: wanted.fingerprint.clone(),
             exclusive: wanted.exclusive,
         };
-        self.check_target(&id, &target, &made).await?;
-        if self.config.profile.staging {
-            self.require_staged(&opening).await?;
-        } else {
-            self.open(&opening).await?;
+        let shown = self.open_and_show(&opening, &target, made).await;
+        if shown.is_err() && !staged {
+            self.back_out(&volume).await;
         }
-        self.show(&opening, &target, made).await?;
+        shown?;
         self.raise(&volume, term, Stage::Published).await?;
         if volume.is_primary() {
             self.converge(&volume.hold_key()).await?;
         }
         Ok(())
+    }
+
+    async fn open_and_show(
+        &self,
+        opening: &Opening<'_>,
+        target: &Path,
+        made: Target,
+    ) -> Result<()> {
+        self.check_target(&opening.volume.id, target, &made).await?;
+        if self.config.profile.staging {
+            self.require_staged(opening).await?;
+        } else {
+            self.open(opening).await?;
+        }
+        let shown = self.show(opening, target, made).await;
+        if shown.is_err() {
+            let mut state = self.state_of(opening);
+            state.targets.remove(target);
+            self.states.save(&state)?;
+        }
+        shown
     }
 
     fn staging_path(&self, id: &VolumeId, text: &str) -> Result<PathBuf> {
@@ -122,31 +143,29 @@ impl Host {
         self.states.save(&state)?;
         let block = opening.wanted.shape == Shape::Block;
         let device = if block { Some(self.attach(opening).await?) } else { None };
-        let resolved = {
-            let path = path.to_owned();
-            let shape = if block { target::Shape::File } else { target::Shape::Directory };
-            blocking(move || {
-                let resolved = mount::resolve(&path)?;
-                target::create(&resolved, shape)?;
-                // Again: a directory on the way may have been missing before.
-                mount::resolve(&resolved)
-            })
-            .await?
-        };
-        if let Some(there) = self.mount_at(&resolved).await? {
+        let shape = if block { target::Shape::File } else { target::Shape::Directory };
+        let source = device.as_ref().map_or(opening.path.clone(), |device| device.path.clone());
+        if let Some(there) = self.mount_at(path).await? {
             if self.devices.identify(there.device_node()).await?.as_ref() == Some(id)
                 && (block || there.readonly == readonly)
             {
                 return Ok(());
             }
             let why = format!("already has something else mounted: {}", there.source.display());
-            return Err(NodeError::BadPath { path: resolved, why });
+            return Err(NodeError::BadPath { path: path.to_owned(), why });
         }
-        let source = device.as_ref().map_or(opening.path.clone(), |device| device.path.clone());
-        let options = opening.wanted.options.clone();
+        let (path, options) = (path.to_owned(), opening.wanted.options.clone());
         blocking(move || {
-            target::check_empty(&resolved)?;
-            mount::bind(&source, &resolved, readonly && !block, &options)
+            let resolved = mount::resolve(&path)?;
+            let created = target::create(&resolved, shape)?;
+            // Again: a directory on the way may have been missing before.
+            let resolved = mount::resolve(&resolved)?;
+            let bound = target::check_empty(&resolved)
+                .and_then(|()| mount::bind(&source, &resolved, readonly && !block, &options));
+            if bound.is_err() && created {
+                target::remove(&resolved)?;
+            }
+            bound
         })
         .await
     }

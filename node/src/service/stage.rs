@@ -26,15 +26,17 @@ impl Host {
         let usage = self.raise(&volume, term, Stage::Staged).await?;
         let readonly = wanted.readonly(usage.readonly);
         let (volume, wanted, context) = (&volume, &wanted, &request.publish_context);
-        self.open(&Opening { volume, context, term, wanted, readonly, path }).await
+        let opened = self.open(&Opening { volume, context, term, wanted, readonly, path }).await;
+        if opened.is_err() {
+            self.back_out(volume).await;
+        }
+        opened
     }
 
     pub(super) async fn unstage(&self, request: &NodeUnstageVolumeRequest) -> Result<()> {
         let id: VolumeId = required("volume_id", &request.volume_id)?;
         let path = path("staging_target_path", &request.staging_target_path)?;
         let state = self.states.load(&id);
-        let staging = state.as_ref().and_then(|state| state.staging.as_ref());
-        let known = staging.is_some_and(|staging| staging.path == path);
         let resolved = mount::resolve(&path)?;
         for mount in self.mounts_of(&id).await? {
             if mount.path != resolved {
@@ -46,7 +48,7 @@ impl Host {
             }
         }
         // A stranger's mount at that path is not ours to take away.
-        if known || self.is_mounted(&id, &path).await? {
+        if self.is_mounted(&id, &path).await? {
             self.unmount(resolved).await?;
         }
         self.devices.detach(&id).await?;

@@ -68,12 +68,16 @@ impl Host {
         target: &Path,
         state: Option<&VolumeState>,
     ) -> Result<bool> {
+        let target = mount::resolve(target)?;
+        let mounts = self.mounts_of(id).await?;
         if let Some(state) = state {
-            return Ok(state.targets.keys().all(|path| path == target));
+            // One that is on record and not mounted does not count: its publishing failed.
+            let others = state.targets.keys().filter_map(|path| mount::resolve(path).ok());
+            let mut others = others.filter(|path| *path != target);
+            return Ok(!others.any(|path| mounts.iter().any(|mount| mount.path == path)));
         }
         // Without a state the kernel tells: one mount may be the staged one, the rest are targets.
-        let (target, internal) = (mount::resolve(target)?, self.internal_mount(id));
-        let mounts = self.mounts_of(id).await?;
+        let internal = self.internal_mount(id);
         let block = mounts.iter().all(|mount| mount.fs_type == "devtmpfs");
         let others = mounts.iter().filter(|it| it.path != target && it.path != internal).count();
         Ok(others <= usize::from(self.config.profile.staging && !block))
@@ -89,21 +93,23 @@ impl Host {
     ) -> Result<()> {
         let known = state.is_some_and(|state| state.targets.contains_key(path));
         let resolved = mount::resolve(path)?;
-        let ours = known || self.is_mounted(id, path).await?;
-        if let Some(mount) = self.mount_at(path).await?
-            && !ours
-        {
-            let why = format!("is a mount of {} and not of this volume", mount.source.display());
-            return Err(NodeError::BadPath { path: resolved, why });
+        let mut ours = known;
+        if let Some(mount) = self.mount_at(path).await? {
+            let volume = self.devices.identify(mount.device_node()).await?;
+            // The device node of a block volume stays mounted when the device behind it is gone.
+            let orphan = known && volume.is_none() && mount.fs_type == "devtmpfs";
+            ours = orphan || volume.as_ref() == Some(id);
+            if !ours {
+                let why =
+                    format!("is a mount of {} and not of this volume", mount.source.display());
+                return Err(NodeError::BadPath { path: resolved, why });
+            }
         }
         if !ours && !expected {
             return Ok(());
         }
-        blocking(move || {
-            mount::unmount(&resolved)?;
-            target::remove(&resolved)
-        })
-        .await
+        self.unmount(resolved.clone()).await?;
+        blocking(move || target::remove(&resolved)).await
     }
 
     async fn close_internal(&self, id: &VolumeId, known: bool) -> Result<()> {
