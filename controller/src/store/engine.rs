@@ -34,7 +34,7 @@ impl Engine {
             .mode(0o700)
             .create(dir)
             .map_err(|error| StoreError::io(path.clone(), error))?;
-        let database = open(&path)?;
+        let database = open(&path, true)?;
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(|error| StoreError::io(path.clone(), error))?;
@@ -73,7 +73,7 @@ impl Engine {
             drop(open);
             let mut closed = self.database.write().unwrap_or_else(PoisonError::into_inner);
             if let (None, Some(path)) = (closed.as_ref(), &self.path) {
-                *closed = Some(self::open(path)?);
+                *closed = Some(self::open(path, false)?);
             }
         }
     }
@@ -86,12 +86,13 @@ impl Engine {
     }
 }
 
-fn open(path: &Path) -> Result<Database> {
+/// Opens the file and, where `check` says so, reads all of it first.
+fn open(path: &Path, check: bool) -> Result<Database> {
     // A damaged file may make the library panic instead of answering.
     let opened = std::panic::catch_unwind(|| {
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
-            .set_check_integrity_on_open(true)
+            .set_check_integrity_on_open(check)
             .create(path)
             .map_err(redb::Error::from)?;
         let schema = table::prepare(&database)?;

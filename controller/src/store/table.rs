@@ -39,18 +39,25 @@ pub(crate) enum Outcome {
 
 /// Makes the tables, and returns the version of those that were there.
 pub(crate) fn prepare(database: &redb::Database) -> Result<u64, redb::Error> {
+    if let Some(schema) = schema(database)? {
+        return Ok(schema); // Nothing is written then: a full disk can still be read.
+    }
     let transaction = database.begin_write()?;
-    let schema = {
+    {
         transaction.open_table(ENTRIES)?;
         let mut counters = transaction.open_table(COUNTERS)?;
-        let schema = counters.get(SCHEMA)?.map(|schema| schema.value());
-        if schema.is_none() {
-            counters.insert(SCHEMA, SCHEMA_VERSION)?;
-        }
-        schema.unwrap_or(SCHEMA_VERSION)
-    };
+        counters.insert(SCHEMA, SCHEMA_VERSION)?;
+    }
     transaction.commit()?;
-    Ok(schema)
+    Ok(SCHEMA_VERSION)
+}
+
+fn schema(database: &redb::Database) -> Result<Option<u64>, redb::Error> {
+    match database.begin_read()?.open_table(COUNTERS) {
+        Ok(counters) => Ok(counters.get(SCHEMA)?.map(|schema| schema.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Carries out one write. A refused one leaves the transaction as it was.

@@ -1,5 +1,8 @@
 //! Tests of the embedded store.
 
+mod disk;
+mod remote;
+
 use std::sync::Mutex;
 
 use bytes::Bytes;
