@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::StreamExt;
 use stead_model::clock::Clock;
 use stead_model::name::{MemberKey, NodeId};
 use stead_model::port::{AddressBackend, DnsBackend};
 use stead_model::record::{HoldKey, HoldRecord};
 use stead_model::registry::Registry;
 use stead_model::{Error, Result};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -33,7 +32,7 @@ pub const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often every hold is read anew although the watch lives.
 const RELIST_INTERVAL: Duration = Duration::from_secs(60);
 
-/// How many members are worked on at once after a listing.
+/// How many members are worked on at once in the background.
 pub(crate) const PARALLEL: usize = 16;
 
 /// How a node's agent is set up.
@@ -119,7 +118,8 @@ impl Agent {
         let again = Arc::new(Notify::new());
         let (seen, events) = mpsc::channel(64);
         let watched = follow::<HoldRecord>(registry, seen, Arc::clone(&again), RELIST_INTERVAL);
-        let minder = Minder { reconciler, ready, again, tasks: TaskTracker::new() };
+        let permits = Arc::new(Semaphore::new(PARALLEL));
+        let minder = Minder { reconciler, ready, again, tasks: TaskTracker::new(), permits };
         let work = async {
             tokio::join!(watched, minder.mind_lease(), minder.mind_kernel(), minder.mind(events))
         };
@@ -134,6 +134,8 @@ struct Minder {
     ready: Arc<AtomicBool>,
     again: Arc<Notify>,
     tasks: TaskTracker,
+    /// Bounds how many members the store is asked about at once.
+    permits: Arc<Semaphore>,
 }
 
 impl Minder {
@@ -231,18 +233,8 @@ impl Minder {
                     "could not renew a hold");
             }
         }
-        if self.ready.swap(true, Ordering::AcqRel) {
-            members.into_iter().for_each(|member| self.enqueue(member));
-            return;
-        }
-        futures::stream::iter(members)
-            .for_each_concurrent(PARALLEL, |member| async move {
-                if let Err(error) = self.reconciler.converge(&member).await {
-                    tracing::warn!(%member, error = Error::from(error).chain(), "could not converge a member");
-                    self.enqueue(member);
-                }
-            })
-            .await;
+        self.ready.store(true, Ordering::Release);
+        members.into_iter().for_each(|member| self.enqueue(member));
     }
 
     /// Works on a member in the background until it has converged or cannot.
@@ -252,6 +244,7 @@ impl Minder {
             return;
         }
         let reconciler = Arc::clone(&self.reconciler);
-        self.tasks.spawn(async move { reconciler.converge_patiently(&member).await });
+        let permits = Arc::clone(&self.permits);
+        self.tasks.spawn(async move { reconciler.converge_patiently(&member, &permits).await });
     }
 }

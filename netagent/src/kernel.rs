@@ -167,6 +167,8 @@ impl Kernel {
 
     /// The links and addresses as they are now.
     pub async fn list(&self) -> Result<Arc<Snapshot>> {
+        // A netlink socket dumps one thing at a time: a second dump beside it is refused with EBUSY.
+        let mut listing = self.listing.lock().await;
         let at = Instant::now();
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -186,7 +188,7 @@ impl Kernel {
             links: links.iter().filter_map(link).collect(),
             addresses: addresses.iter().filter_map(configured).collect(),
         });
-        *self.listing.lock().await = Some((at, Arc::clone(&snapshot)));
+        *listing = Some((at, Arc::clone(&snapshot)));
         Ok(snapshot)
     }
 }

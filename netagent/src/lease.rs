@@ -1,5 +1,8 @@
 //! The node's lease: renewed while the store answers, over by the node's own clock when it does not.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
@@ -22,6 +25,9 @@ use crate::state::StateFile;
 
 /// How often the clock is looked at: sleeping does not count the time that a host was suspended.
 const LOOK: Duration = Duration::from_millis(200);
+
+/// Which part of a lease one attempt to renew it may take: a lost answer leaves room for another.
+const ATTEMPT_PARTS: u32 = 5;
 
 /// A lease that this node has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +130,9 @@ impl Keeper {
             let booted = *booted.get_or_insert(stored.epoch);
             let lease = Lease { epoch: stored.epoch, end, booted };
             epoch = Some(lease.epoch);
-            self.publish(lease).await;
+            // Noted first: a successor that finds nothing takes the host for newly booted.
+            self.note(lease).await;
+            self.publish(lease);
             tracing::info!(node = %self.terms.node, epoch = %lease.epoch, "the node lease is won");
             let reason = self.renew_until_lost(stored, lease).await;
             self.lease.send_replace(None);
@@ -134,11 +142,15 @@ impl Keeper {
         }
     }
 
-    async fn publish(&self, lease: Lease) {
+    fn publish(&self, lease: Lease) {
         self.lease.send_replace(Some(lease));
         let left = lease.end.saturating_sub(self.clock.now());
         metrics::gauge!("stead_lease_remaining_seconds").set(left.as_secs_f64());
-        // Written after the fact: an agent that dies in between leaves an earlier end, which is safe.
+    }
+
+    /// Leaves the lease to a successor. An agent that dies before this leaves an earlier end, which
+    /// is safe.
+    async fn note(&self, lease: Lease) {
         if let Err(error) = self.file.write(&self.terms.node, &lease).await {
             tracing::warn!(error = ModelError::from(error).chain(), "the lease was not noted");
         }
@@ -216,7 +228,7 @@ impl Keeper {
                 continue;
             }
             let sent_at = self.clock.now();
-            let deadline = remaining.min(renewal_interval(self.terms.ttl));
+            let deadline = remaining.min(self.terms.ttl / ATTEMPT_PARTS);
             match self.renew(&mut stored, lease.epoch, deadline).await {
                 Ok(()) => {
                     // An answer that comes after the end comes too late: observers may have acted.
@@ -224,7 +236,9 @@ impl Keeper {
                         return "the answer to its renewal came after its end";
                     }
                     tenure.renewed(sent_at);
-                    self.publish(Lease { end: sent_at + self.terms.ttl, ..lease }).await;
+                    let lease = Lease { end: sent_at + self.terms.ttl, ..lease };
+                    self.publish(lease);
+                    self.note(lease).await;
                     metrics::counter!("stead_lease_renewals_total").increment(1);
                     failures = 0;
                     due = sent_at + self.interval();

@@ -18,6 +18,7 @@ use stead_model::record::{
     member_key, pool_key, service_key,
 };
 use stead_model::registry::Registry;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::agent::PARALLEL;
@@ -69,9 +70,12 @@ impl Reconciler {
     }
 
     /// As [`Reconciler::converge`], trying again a few times where it fails.
-    pub(crate) async fn converge_patiently(&self, key: &MemberKey) {
+    pub(crate) async fn converge_patiently(&self, key: &MemberKey, permits: &Semaphore) {
         for attempt in 0..TRIES_MAX {
-            let Err(error) = self.converge(key).await else { return };
+            let permit = permits.acquire().await;
+            let result = self.converge(key).await;
+            drop(permit);
+            let Err(error) = result else { return };
             tracing::warn!(node = %self.node, member = %key, attempt,
                 error = ModelError::from(error).chain(), "could not converge a member");
             let ceiling = Duration::from_millis(100) * 2u32.pow(attempt);

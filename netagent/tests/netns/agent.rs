@@ -254,3 +254,36 @@ fn what_somebody_takes_away_comes_back() {
         eventually("it is back", 5 * SECOND, || has(&host, &v4(0))).await;
     });
 }
+
+#[test]
+fn hundreds_of_members_come_up_at_once_and_stay() {
+    if not_root("hundreds_of_members_come_up_at_once_and_stay") {
+        return;
+    }
+    const MEMBERS: u32 = 150;
+    let pair = Pair::new();
+    let host = pair.a.clone();
+    on(&pair.a, async move || {
+        let cluster = Cluster::new().await;
+        let dir = tempfile::tempdir().unwrap();
+        let agent = cluster.start("a", dir.path()).await;
+        for ordinal in 0..MEMBERS {
+            let member = cluster.member(ordinal).await;
+            cluster.publish(&member, "a").await;
+        }
+        agent.task.abort();
+        let flush = || ip(&format!("-n {host} addr flush dev eth0 to 10.9.0.100/30"));
+        flush();
+        let began = tokio::time::Instant::now();
+        let _second = cluster.start("a", dir.path()).await;
+        let up = || {
+            let shown = ip(&format!("-n {host} -o addr show dev eth0"));
+            shown.matches("/32").count() == MEMBERS as usize
+                && shown.matches("/128").count() == MEMBERS as usize
+        };
+        eventually("all are up", 5 * SECOND, up).await;
+        eprintln!("{MEMBERS} members with two addresses each were up after {:?}", began.elapsed());
+        tokio::time::sleep(TTL + SECOND).await;
+        assert!(up(), "all are still up, a lease later");
+    });
+}
