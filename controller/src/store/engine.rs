@@ -3,6 +3,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
@@ -66,9 +67,16 @@ impl Engine {
         loop {
             let open = self.database.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(database) = open.as_ref() {
-                let result = work(database);
+                // A page that was damaged since the file was opened may make the library panic.
+                let result = catch_unwind(AssertUnwindSafe(|| work(database)));
                 drop(open);
-                return result.map_err(|error| self.fail(error));
+                return match result {
+                    Ok(result) => result.map_err(|error| self.fail(error)),
+                    Err(_) => {
+                        self.close();
+                        Err(StoreError::Unreadable { path: self.path().to_owned() })
+                    }
+                };
             }
             drop(open);
             let mut closed = self.database.write().unwrap_or_else(PoisonError::into_inner);
@@ -79,17 +87,21 @@ impl Engine {
     }
 
     fn fail(&self, error: redb::Error) -> StoreError {
+        self.close();
+        StoreError::database(self.path(), error)
+    }
+
+    fn close(&self) {
         if self.path.is_some() {
             *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
         }
-        StoreError::database(self.path(), error)
     }
 }
 
 /// Opens the file and, where `check` says so, reads all of it first.
 fn open(path: &Path, check: bool) -> Result<Database> {
     // A damaged file may make the library panic instead of answering.
-    let opened = std::panic::catch_unwind(|| {
+    let opened = catch_unwind(|| {
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .set_check_integrity_on_open(check)

@@ -1,5 +1,6 @@
 //! Tests of the embedded store.
 
+mod crash;
 mod disk;
 mod remote;
 
