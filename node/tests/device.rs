@@ -53,7 +53,7 @@ async fn a_device_is_made_once_and_as_it_was_asked_for() {
         attach.term = Term(2);
         assert!(pool.attach(&attach).await.is_err(), "a device of an earlier term was used");
         drop((first, second, device));
-        assert_eq!(rig.devices(&volume), 0, "it goes with its last opener");
+        assert!(rig.device_goes(&volume).await, "it goes with its last opener");
         attach.context.insert(DIRECT_IO_KEY.to_owned(), "perhaps".into());
         assert!(pool.attach(&attach).await.is_err());
     }

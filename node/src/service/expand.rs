@@ -8,6 +8,7 @@ use stead_proto::request::{SizeRange, access, required};
 use super::Host;
 use crate::error::Result;
 use crate::filesystem::prepare;
+use crate::state::Shape;
 
 impl Host {
     pub(super) async fn expand(
@@ -15,9 +16,15 @@ impl Host {
         request: &NodeExpandVolumeRequest,
     ) -> Result<NodeExpandVolumeResponse> {
         let id: VolumeId = required("volume_id", &request.volume_id)?;
-        let (mount, path) = self.locate(&id, &request.volume_path).await?;
+        if request.volume_path.is_empty() {
+            return Err(Error::invalid("volume_path is missing").into());
+        }
         let range = SizeRange::parse(request.capacity_range.as_ref())?;
-        let block = crate::device::number(&path).is_some();
+        // The kubelet names a directory or a link of its own for a block volume, where nothing of the
+        // volume is to be found.
+        let block = self.states.load(&id).is_some_and(|state| state.shape == Shape::Block);
+        let place = if block { None } else { Some(self.locate(&id, &request.volume_path).await?) };
+        let block = place.as_ref().is_none_or(|(_, path)| crate::device::number(path).is_some());
         // The capability is optional here, and a wrong one is INVALID_ARGUMENT.
         if request.volume_capability.is_some()
             && access(request.volume_capability.as_ref())?.block != block
@@ -32,7 +39,7 @@ impl Host {
             ))
             .into());
         }
-        if !block && !mount.super_readonly {
+        if let Some((mount, path)) = place.filter(|(mount, _)| !block && !mount.super_readonly) {
             let kind = mount.fs_type.parse()?;
             // XFS and Btrfs grow through a path, and not through one that refuses writes.
             let writable = self.mounts_of(&id).await?.into_iter().find(|mount| !mount.readonly);

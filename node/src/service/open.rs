@@ -84,10 +84,16 @@ impl Host {
         let outcome = async {
             let internal = self.internal_mount(&volume.id);
             let mounts = self.mounts_of(&volume.id).await?;
-            if !self.config.profile.staging && mounts.iter().all(|mount| mount.path == internal) {
+            let staged = match self.states.load(&volume.id) {
+                Some(state) if self.config.profile.staging => {
+                    self.is_staged(&volume.id, &state).await?
+                }
+                _ => false,
+            };
+            // An earlier call may have opened it, and that one was not told that it failed.
+            if !staged && mounts.iter().all(|mount| mount.path == internal) {
+                // Also waits for a device that is just going away by itself.
                 self.close(&volume.id).await?;
-            }
-            if self.devices.find(&volume.id).await?.is_empty() {
                 self.lower(&volume.hold_key(), &volume.id, Stage::Attached).await?;
                 self.states.remove(&volume.id)?;
             }

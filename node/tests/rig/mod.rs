@@ -232,6 +232,17 @@ impl Rig {
         loops::list().unwrap().iter().filter(|device| device.identity == identity).count()
     }
 
+    /// Whether the kernel lets go of the devices soon: another test may be looking at them just now.
+    pub async fn device_goes(&self, id: &VolumeId) -> bool {
+        for _ in 0..100 {
+            if self.devices(id) == 0 {
+                return true;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        false
+    }
+
     pub fn mounted(&self, name: &str) -> bool {
         table::at(&self.path(name)).unwrap().is_some()
     }
