@@ -55,7 +55,7 @@ pub async fn check(kind: FsKind, device: &Path) -> Result<()> {
         Some(code) if code & 4 != 0 => {
             Err(NodeError::Damaged { device: device.to_owned(), report: outcome.output })
         }
-        _ => Err(failed(&tool, outcome)),
+        _ => Err(failed(&tool, outcome, device)),
     }
 }
 
@@ -77,7 +77,7 @@ pub async fn grow(kind: FsKind, device: &Path, mounted_at: &Path) -> Result<()> 
 
 async fn succeed(tool: Tool, arguments: &[&str], last: &Path) -> Result<()> {
     let outcome = run(&tool, arguments, last).await?;
-    if outcome.code == Some(0) { Ok(()) } else { Err(failed(&tool, outcome)) }
+    if outcome.code == Some(0) { Ok(()) } else { Err(failed(&tool, outcome, last)) }
 }
 
 async fn run(tool: &Tool, arguments: &[&str], last: &Path) -> Result<Outcome> {
@@ -105,6 +105,11 @@ async fn run(tool: &Tool, arguments: &[&str], last: &Path) -> Result<Outcome> {
     })
 }
 
-fn failed(tool: &Tool, outcome: Outcome) -> NodeError {
+fn failed(tool: &Tool, outcome: Outcome, last: &Path) -> NodeError {
+    // A program outlives a plugin that is killed, and keeps its device to itself until it ends.
+    if ["in use", "busy"].iter().any(|word| outcome.output.contains(word)) {
+        let users = format!("a program that has it alone ({})", outcome.output);
+        return NodeError::InUse { path: last.to_owned(), users };
+    }
     NodeError::Tool { program: tool.program, status: outcome.status, stderr: outcome.output }
 }
