@@ -156,19 +156,23 @@ impl Kernel {
         }
     }
 
-    /// A listing that may be a little old: many members move at once.
+    /// A listing that may be a little old: many members move at once, and one listing does for all.
     async fn recent(&self) -> Result<Arc<Snapshot>> {
-        let known = self.listing.lock().await.clone();
-        match known {
-            Some((at, known)) if at.elapsed() < LISTING_AGE_MAX => Ok(known),
-            _ => self.list().await,
+        let mut listing = self.listing.lock().await;
+        match &*listing {
+            Some((at, known)) if at.elapsed() < LISTING_AGE_MAX => Ok(Arc::clone(known)),
+            _ => self.list_into(&mut listing).await,
         }
     }
 
     /// The links and addresses as they are now.
     pub async fn list(&self) -> Result<Arc<Snapshot>> {
-        // A netlink socket dumps one thing at a time: a second dump beside it is refused with EBUSY.
-        let mut listing = self.listing.lock().await;
+        self.list_into(&mut *self.listing.lock().await).await
+    }
+
+    /// A netlink socket dumps one thing at a time and refuses a second dump beside it with EBUSY: so
+    /// whoever lists holds the lock.
+    async fn list_into(&self, listing: &mut Option<Listing>) -> Result<Arc<Snapshot>> {
         let at = Instant::now();
         let failed = |what: &str| {
             let what = what.to_owned();
