@@ -61,7 +61,7 @@ pub async fn run(options: Options, progress: &(dyn Fn(&Step) + Sync)) -> Result<
     let mut folder = Folder::create()?;
     let told = tokio::select! {
         told = tell(&options, &folder, progress) => told,
-        _ = tokio::signal::ctrl_c() => Err(Error::unavailable("interrupted")),
+        _ = tokio::signal::ctrl_c() => return Err(Error::unavailable("interrupted")),
     };
     match told {
         Ok((report, stage)) => Ok(Told { report, stage: stage.owning(folder) }),
