@@ -259,14 +259,19 @@ impl Reconciler {
         }
     }
 
-    /// The lease is lost: nothing of ours stays up. What fails here, the kernel does by itself when
-    /// the addresses' lives end.
+    /// The lease is lost: nothing of ours stays up, and it goes with one listing of the kernel. What
+    /// fails here, the kernel does by itself when the addresses' lives end.
     pub(crate) async fn fence(&self) {
-        for (member, slot) in self.slots.all() {
-            if let Err(error) = self.withdraw(&slot, &[]).await {
-                tracing::error!(node = %self.node, %member,
-                    error = ModelError::from(error).chain(), "could not take an address down");
-            }
+        let mut addresses = Vec::new();
+        for (_, slot) in self.slots.all() {
+            let up = slot.up.lock().await.take();
+            addresses.extend(up.into_iter().flat_map(|up| up.carried).map(|it| it.address));
+        }
+        if !addresses.is_empty()
+            && let Err(error) = self.kernel.remove(&addresses).await
+        {
+            tracing::error!(node = %self.node, error = ModelError::from(error).chain(),
+                "could not take every address down");
         }
         metrics::counter!("stead_fences_total").increment(1);
     }
