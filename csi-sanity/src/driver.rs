@@ -217,7 +217,8 @@ impl Driver {
                 .map(|found| format!("{:?}", found)),
         );
         let layout = self.pool();
-        for folder in [layout.volumes(), self.pool.join("snapshots"), self.state().join("volumes")]
+        for folder in
+            [layout.volumes(), self.pool.join("snapshots"), self.state().join("node/volumes")]
         {
             left.extend(
                 host::names(&folder).into_iter().map(|n| format!("{}/{n}", folder.display())),

@@ -65,9 +65,9 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Writes to a path and sees to it that it is on the disk: a file of this name in a directory, or the
-/// start of a device.
-pub fn write(target: &Path, text: &str) -> std::io::Result<()> {
+/// Writes to a volume where the workload has it, and sees to it that it is on the disk: a file in a
+/// directory, or the start of a device.
+pub fn try_write(target: &Path, text: &str) -> std::io::Result<()> {
     let device = target.metadata()?.file_type().is_block_device();
     let mut file = if device {
         File::options().write(true).open(target)?
@@ -78,12 +78,28 @@ pub fn write(target: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Reads what [`write`] wrote.
-pub fn read(target: &Path, text: &str) -> std::io::Result<String> {
+/// Writes as [`try_write`] does, where that has to succeed.
+#[track_caller]
+pub fn write(target: &Path, text: &str) {
+    if let Err(error) = try_write(target, text) {
+        panic!("{} cannot be written: {error}", target.display());
+    }
+}
+
+/// Reads as much of what [`write`] wrote as this text is long.
+#[track_caller]
+pub fn read(target: &Path, text: &str) -> String {
+    match try_read(target, text.len()) {
+        Ok(read) => read,
+        Err(error) => panic!("{} cannot be read: {error}", target.display()),
+    }
+}
+
+fn try_read(target: &Path, bytes: usize) -> std::io::Result<String> {
     let device = target.metadata()?.file_type().is_block_device();
     let mut file = File::open(if device { target.to_owned() } else { target.join("data") })?;
     file.seek(SeekFrom::Start(0))?;
-    let mut buffer = vec![0; text.len()];
+    let mut buffer = vec![0; bytes];
     file.read_exact(&mut buffer)?;
     Ok(String::from_utf8_lossy(&buffer).into_owned())
 }

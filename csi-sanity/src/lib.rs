@@ -11,6 +11,7 @@ pub mod answer;
 pub mod ask;
 mod binary;
 mod csi;
+mod disk;
 mod driver;
 pub mod host;
 mod life;
@@ -19,6 +20,7 @@ mod setup;
 mod site;
 
 pub use csi::Csi;
+pub use disk::Disk;
 pub use driver::Driver;
 pub use life::Life;
 pub use setup::{Refused, Setup};
