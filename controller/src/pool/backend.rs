@@ -1,10 +1,11 @@
 //! The pool as the port's back end: ids checked, locks taken, blocking work sent where it may block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use stead_model::Result;
 use stead_model::clock::{BootClock, Clock};
+use stead_model::image::Layout;
 use stead_model::name::{Bytes, NodeId, SnapshotId, Term, VolumeId};
 use stead_model::port::{
     AdjustBackend, Attach, Attachment, BackendVolume, Capacity, FenceStrength, Progress,
@@ -101,6 +102,22 @@ impl VolumeBackend for Pool {
 }
 
 impl Pool {
+    /// Runs `work` while no group is being decided by anybody else.
+    pub(crate) async fn deciding<T: Send + 'static>(
+        &self,
+        mode: Mode,
+        work: impl FnOnce(&Layout) -> super::Result<T> + Send + 'static,
+    ) -> super::Result<T> {
+        let path = snapshot::lock(&self.layout);
+        let lock = files::lock(path, mode, "pool", &self.mark.id).await?;
+        let layout = self.layout.clone();
+        blocking(move || {
+            let _lock = lock; // Until the work is done, even if its caller has gone.
+            work(&layout)
+        })
+        .await
+    }
+
     async fn size(&self, id: &VolumeId) -> super::Result<Option<Bytes>> {
         let (layout, id) = (self.layout.clone(), id.clone());
         blocking(move || volume::size(&layout, &id)).await
@@ -132,31 +149,34 @@ impl SnapshotBackend for Pool {
         requests: &[SnapshotRequest],
         progress: &Progress,
     ) -> Result<Vec<TakenSnapshot>> {
-        let mut requests = requests.to_vec();
+        let requests = requests.to_vec();
         if let Some(bad) = requests.iter().find(|one| !volume::is_plain(one.id.as_str())) {
             return Err(PoolError::BadId(bad.id.to_string()).into());
         }
-        let (layout, wanted) = (self.layout.clone(), requests.clone());
-        let existing = move || {
-            snapshot::complete(&layout)?;
-            snapshot::existing(&layout, &wanted)
-        };
-        if let Some(taken) = blocking(existing).await? {
+        let wanted = requests.clone();
+        let existing = self.deciding(Mode::Exclusive, move |layout| {
+            snapshot::complete(layout)?;
+            snapshot::existing(layout, &wanted)
+        });
+        if let Some(taken) = existing.await? {
             return Ok(taken);
         }
         let mut locks = Vec::new();
         // In one order, so that two groups never wait for each other.
-        requests.sort_by(|a, b| (&a.volume, &a.id).cmp(&(&b.volume, &b.id)));
-        for request in &requests {
-            locks.push(self.lock(&request.volume, Mode::Shared).await?);
+        let volumes: BTreeSet<_> = requests.iter().map(|one| &one.volume).collect();
+        for volume in volumes {
+            locks.push(self.lock(volume, Mode::Shared).await?);
         }
         let (job, _guard) = job(progress);
         let (layout, shared, now) = (self.layout.clone(), self.mark.shared, BootClock.wall());
-        let take = move || {
+        let stage = move || {
             let _locks = locks;
-            snapshot::take(&layout, &requests, shared, now, &job)
+            let staged = snapshot::stage(&layout, &requests, shared, now, &job)?;
+            Ok((staged, requests))
         };
-        Ok(blocking(take).await?)
+        let (staged, requests) = blocking(stage).await?;
+        let decide = move |layout: &Layout| snapshot::decide(layout, &requests, staged);
+        Ok(self.deciding(Mode::Exclusive, decide).await?)
     }
 
     async fn delete_snapshot(&self, id: &SnapshotId) -> Result<()> {
@@ -168,7 +188,6 @@ impl SnapshotBackend for Pool {
     }
 
     async fn snapshots(&self) -> Result<Vec<TakenSnapshot>> {
-        let layout = self.layout.clone();
-        Ok(blocking(move || snapshot::list(&layout)).await?)
+        Ok(self.deciding(Mode::Shared, snapshot::list).await?)
     }
 }

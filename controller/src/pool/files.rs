@@ -17,6 +17,8 @@ use super::error::{At, PoolError, Result};
 pub(crate) const NEW: &str = ".new-";
 /// How a directory is named while it is being removed: nothing lists it.
 pub(crate) const TRASH: &str = ".trash-";
+/// The lock file beside the directories that drafts are made in.
+const GATE: &str = ".drafts-lock";
 /// The lock file in the directory of a volume, and in one that is being filled.
 pub(crate) const LOCK: &str = "lock";
 
@@ -99,6 +101,12 @@ pub(crate) fn create_file(path: &Path) -> Result<File> {
         .at("create", path)
 }
 
+/// Makes an empty file where there is none.
+pub(crate) fn ensure(path: &Path) -> Result<()> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.map(drop).at("create", path)
+}
+
 /// Makes a directory, with those above it.
 pub(crate) fn create_dirs(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).at("create", path)
@@ -154,39 +162,78 @@ pub(crate) fn names(dir: &Path) -> Result<Vec<String>> {
 
 /// Removes a directory so that a crash leaves it whole or not listed. Absent is success.
 pub(crate) fn remove_dir(dir: &Path) -> Result<()> {
+    if let Some(trash) = discard(dir)? {
+        sync_dir(dir.parent().unwrap_or(Path::new("/")))?;
+        free(&trash);
+    }
+    Ok(())
+}
+
+/// Takes a directory's name away, which deletes it for everyone; nothing where it is absent.
+fn discard(dir: &Path) -> Result<Option<PathBuf>> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
     let trash = parent.join(format!("{TRASH}{}", Uuid::new_v4().simple()));
     match fs::rename(dir, &trash) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(PoolError::io("remove", dir, error)),
+        Ok(()) => Ok(Some(trash)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PoolError::io("remove", dir, error)),
     }
-    sync_dir(parent)?;
-    if let Err(error) = fs::remove_dir_all(&trash) {
-        // It is deleted for everyone; the space comes back with the sweep of the next start.
-        tracing::warn!(path = %trash.display(), %error, "could not free the space of what was deleted");
+}
+
+/// Frees the space of what was discarded; what stays is for the sweep of the next start.
+fn free(trash: &Path) {
+    match fs::remove_dir_all(trash) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %trash.display(), %error, "could not free the space of what was deleted");
+        }
+        _ => {}
     }
-    Ok(())
 }
 
 /// Removes what a crash left half made or half removed. What another process fills now stays.
 pub(crate) fn sweep(dir: &Path) -> Result<()> {
-    for entry in fs::read_dir(dir).at("read", dir)? {
-        let entry = entry.at("read", dir)?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let path = entry.path();
-        let left = name.starts_with(TRASH) || (name.starts_with(NEW) && !is_filled_now(&path));
-        if left && path.is_dir() {
-            tracing::info!(path = %path.display(), "removing what a crash left behind");
-            fs::remove_dir_all(&path).at("remove", &path)?;
+    {
+        let _gate = gate(dir, FlockOperation::LockExclusive)?;
+        for path in starting_with(dir, NEW)? {
+            if path.is_dir() && !is_filled_now(&path) {
+                tracing::info!(path = %path.display(), "removing what a crash left behind");
+                discard(&path)?;
+            }
         }
+    }
+    for trash in starting_with(dir, TRASH)? {
+        free(&trash);
     }
     Ok(())
 }
 
+/// The lock that keeps a sweep from a draft that has no lock of its own yet.
+fn gate(parent: &Path, operation: FlockOperation) -> Result<File> {
+    let path = parent.with_file_name(GATE);
+    ensure(&path)?;
+    let file = OpenOptions::new().read(true).write(true).open(&path).at("open", &path)?;
+    rustix::fs::flock(&file, operation).at("lock", &path)?;
+    Ok(file)
+}
+
+fn starting_with(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).at("read", dir)? {
+        let entry = entry.at("read", dir)?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
 fn is_filled_now(dir: &Path) -> bool {
     matches!(try_lock(&dir.join(LOCK), Mode::Exclusive), Ok(None))
+}
+
+/// Whether a directory cannot get its name because another one with content has it.
+pub(crate) fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
 }
 
 /// A directory that counts only once it was given its name; dropped before, it is removed.
@@ -201,6 +248,7 @@ impl Draft {
     /// An empty directory below `parent`, locked so that no sweep takes it away.
     pub(crate) fn new(parent: &Path) -> Result<Self> {
         let path = parent.join(format!("{NEW}{}", Uuid::new_v4().simple()));
+        let _gate = gate(parent, FlockOperation::LockShared)?;
         create_dirs(&path)?;
         let mut draft = Self { path, lock: None, kept: false };
         let lock = draft.path.join(LOCK);
@@ -219,14 +267,7 @@ impl Draft {
         sync_dir(&self.path)?;
         match fs::rename(&self.path, name) {
             Ok(()) => {}
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
-                ) =>
-            {
-                return Ok(false);
-            }
+            Err(error) if is_taken(&error) => return Ok(false),
             Err(error) => return Err(PoolError::io("create", name, error)),
         }
         self.kept = true;

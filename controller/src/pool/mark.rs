@@ -117,6 +117,9 @@ fn make(layout: &Layout, wanted: Mark, known: Option<&Mark>) -> Result<Mark> {
         let name = name.to_string_lossy();
         // A fresh ext4 has the first; the others are ours, from a start that did not get to the end.
         if name != "lost+found" && !name.starts_with(files::NEW) {
+            if let Some(mark) = files::read(&layout.mark())? {
+                return Ok(mark); // Another process has made the pool meanwhile.
+            }
             return Err(PoolError::Setup(format!(
                 "'{}' is no pool and is not empty (it has '{name}'): use an empty directory",
                 root.display()

@@ -55,12 +55,14 @@ impl Pool {
                 files::create_dirs(&dir)?;
                 files::sweep(&dir)?;
             }
-            snapshot::complete(&opened)?;
+            files::ensure(&snapshot::lock(&opened))?;
             drop(files::Draft::new(&opened.volumes())?); // It can be written.
             Ok(mark)
         })
         .await?;
-        Ok(Self { layout, mark: Arc::new(mark) })
+        let pool = Self { layout, mark: Arc::new(mark) };
+        pool.deciding(Mode::Exclusive, snapshot::complete).await?;
+        Ok(pool)
     }
 
     /// What the directory says about itself.

@@ -72,14 +72,25 @@ fn told(id: SnapshotId, record: &Record) -> TakenSnapshot {
     TakenSnapshot { id, size: record.size, taken_at: record.taken_at }
 }
 
-/// Takes the snapshots. The caller has a shared lock on every volume.
-pub(crate) fn take(
+/// Snapshots that are filled and not decided yet: dropped, they never were.
+pub(crate) struct Staged {
+    draft: Draft,
+    taken: Vec<TakenSnapshot>,
+}
+
+/// The file whose lock orders decisions, so that nobody sees a part of a group.
+pub(crate) fn lock(layout: &Layout) -> PathBuf {
+    layout.root().join(".snapshots-lock")
+}
+
+/// Fills the snapshots. The caller has a shared lock on every volume.
+pub(crate) fn stage(
     layout: &Layout,
     requests: &[SnapshotRequest],
     shared: bool,
     taken_at: SystemTime,
     job: &Job,
-) -> Result<Vec<TakenSnapshot>> {
+) -> Result<Staged> {
     let draft = Draft::new(&layout.snapshots())?;
     let mut taken = Vec::new();
     for request in requests {
@@ -101,10 +112,23 @@ pub(crate) fn take(
     if job.cancel.is_cancelled() {
         return Err(PoolError::Cancelled);
     }
-    let decided = format!("{GROUP}{}", uuid::Uuid::new_v4().simple());
-    draft.keep(&layout.snapshots().join(decided))?;
+    Ok(Staged { draft, taken })
+}
+
+/// Decides that the snapshots exist, unless another call was faster. The caller has the [`lock`].
+pub(crate) fn decide(
+    layout: &Layout,
+    requests: &[SnapshotRequest],
+    staged: Staged,
+) -> Result<Vec<TakenSnapshot>> {
     complete(layout)?;
-    Ok(taken)
+    if let Some(taken) = existing(layout, requests)? {
+        return Ok(taken);
+    }
+    let decided = format!("{GROUP}{}", uuid::Uuid::new_v4().simple());
+    staged.draft.keep(&layout.snapshots().join(decided))?;
+    complete(layout)?;
+    Ok(staged.taken)
 }
 
 fn fill(from: &Path, to: &Path, otherwise: Option<PoolError>, job: &Job) -> Result<Bytes> {
@@ -115,7 +139,7 @@ fn fill(from: &Path, to: &Path, otherwise: Option<PoolError>, job: &Job) -> Resu
     Ok(Bytes(target.metadata().at("read", to)?.len()))
 }
 
-/// Gives the snapshots of every decided group their names.
+/// Gives the snapshots of every decided group their names. The caller has the [`lock`].
 pub(crate) fn complete(layout: &Layout) -> Result<()> {
     let all = layout.snapshots();
     for entry in fs::read_dir(&all).at("read", &all)? {
@@ -128,8 +152,8 @@ pub(crate) fn complete(layout: &Layout) -> Result<()> {
             let (from, to) = (group.join(name), all.join(name));
             match fs::rename(&from, &to) {
                 Ok(()) => {}
-                // Another call completes the same group.
-                Err(error) if volume::is_absent(&error) => {}
+                // It was there first; this copy goes with its group.
+                Err(error) if files::is_taken(&error) => {}
                 Err(error) => return Err(PoolError::io("create", &to, error)),
             }
         }

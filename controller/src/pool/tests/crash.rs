@@ -68,6 +68,27 @@ async fn a_decided_group_is_completed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_group_taken_twice_at_once_is_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let pool = open(dir.path()).await;
+    // Asked for against the order of the volumes.
+    let requests = ["2", "1"].map(|at| SnapshotRequest {
+        id: format!("snap-{at}").parse().unwrap(),
+        volume: format!("vol-{at}").parse().unwrap(),
+    });
+    for at in ["vol-1", "vol-2"] {
+        make(&pool, at, 1).await;
+    }
+    let progress = Progress::default();
+    let calls = (0..8).map(|_| pool.snapshot(&requests, &progress));
+    for taken in futures::future::join_all(calls).await {
+        let ids: Vec<_> = taken.unwrap().into_iter().map(|one| one.id).collect();
+        assert_eq!(ids, [requests[0].id.clone(), requests[1].id.clone()]);
+    }
+    assert_eq!(entries(&pool.layout().snapshots()), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_nobody_waits_for_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let pool = open(dir.path()).await;
