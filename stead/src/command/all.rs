@@ -15,8 +15,8 @@ use crate::wiring;
     long_about = "\
 Serve everything in one process: a whole driver on one host.
 
-Controller, identity store, node plugin and network agent answer at one socket. Other hosts can join:
-serve the store to them with --store-listen, share the pool's directory, and run `stead node` there.
+Controller, identity store, node plugin and network agent answer at one socket. Other hosts can join: \
+serve the store to them with --store-listen, share the pool's directory, and run `stead node` there. \
 Needs root.",
     after_long_help = "\
 Examples:

@@ -21,8 +21,8 @@ const DAY: Duration = Duration::from_secs(86_400);
     long_about = "\
 Make the certificates by which hosts know each other.
 
-The store is served to other hosts only with certificates on both sides. One authority signs all of
-them: make it once, keep its key off the hosts, and issue one certificate for each host. A process
+The store is served to other hosts only with certificates on both sides. One authority signs all of \
+them: make it once, keep its key off the hosts, and issue one certificate for each host. A process \
 reads its certificate when it starts: restart it when you have issued a new one.",
     after_long_help = "\
 Examples:

@@ -15,8 +15,8 @@ use crate::wiring;
     long_about = "\
 Serve the CSI controller and the identity store.
 
-The controller makes volumes, decides which node holds which member, and keeps the identity store, the
-only authority on both. Run one of it for a cluster. It serves the store to its own host at a UNIX
+The controller makes volumes, decides which node holds which member, and keeps the identity store, the \
+only authority on both. Run one of it for a cluster. It serves the store to its own host at a UNIX \
 socket and, where asked, to the nodes over TLS with certificates on both sides.",
     after_long_help = "\
 Examples:

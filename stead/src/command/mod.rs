@@ -20,9 +20,9 @@ use crate::logs;
 use crate::option::LogOptions;
 
 const ABOUT: &str = "\
-Stead gives each member of a stateful service one lasting identity: its volume, its DNS name and its
-static IP. When a container moves to another host, the new one gets the same data, the same name and
-the same address, and no data is copied. Orchestrators drive it through the Container Storage
+Stead gives each member of a stateful service one lasting identity: its volume, its DNS name and its \
+static IP. When a container moves to another host, the new one gets the same data, the same name and \
+the same address, and no data is copied. Orchestrators drive it through the Container Storage \
 Interface (CSI).";
 
 const EXAMPLES: &str = "\
@@ -123,6 +123,17 @@ mod tests {
                 assert!(name.starts_with("STEAD_") || name == "CSI_ENDPOINT", "{name}");
             }
             commands.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_part_can_come_from_the_environment() {
+        let command = Cli::command();
+        for part in ["controller", "node", "netagent", "all"] {
+            let part = command.find_subcommand(part).unwrap();
+            for option in part.get_opts() {
+                assert!(option.get_env().is_some(), "{} {option}", part.get_name());
+            }
         }
     }
 

@@ -15,8 +15,8 @@ use crate::wiring;
     long_about = "\
 Serve the CSI node plugin of this host, with the network agent inside.
 
-The plugin finds devices, makes file systems and mounts them. The agent renews this host's lease and
-keeps the addresses and the DNS names of the members that it holds. A host that cannot renew its lease
+The plugin finds devices, makes file systems and mounts them. The agent renews this host's lease and \
+keeps the addresses and the DNS names of the members that it holds. A host that cannot renew its lease \
 lets go of them before any other may take them. Needs root.",
     after_long_help = "\
 Examples:

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use stead_model::name::{DomainName, NodeId};
 use stead_model::orchestrator::Orchestrator;
@@ -118,7 +119,7 @@ pub(crate) struct DriverOptions {
 
     /// Advertise capabilities that CSI still calls alpha; older sidecars and csi-sanity up to 5.5
     /// refuse a driver that does
-    #[arg(long, env = "STEAD_ALPHA_CAPABILITIES")]
+    #[arg(long, env = "STEAD_ALPHA_CAPABILITIES", value_parser = BoolishValueParser::new())]
     pub(crate) alpha_capabilities: bool,
 }
 
@@ -139,7 +140,7 @@ pub(crate) struct PoolOptions {
 
     /// Every node sees this directory under this path (NFS, CephFS, GlusterFS), so that a member can
     /// move to any of them; without it, volumes stay on the host that made them
-    #[arg(long, env = "STEAD_POOL_SHARED")]
+    #[arg(long, env = "STEAD_POOL_SHARED", value_parser = BoolishValueParser::new())]
     pub(crate) pool_shared: bool,
 }
 

@@ -49,7 +49,7 @@ pub(crate) async fn all(told: All) -> Result<(), Failure> {
     let way = door.spawn(&process, terms, &told.state_dir, &registry).await?;
     let service = NodeService::new(
         stead_node::Config {
-            node: node_id,
+            node: node_id.clone(),
             pool_dir,
             state_dir: told.state_dir.join("node"),
             profile: told.driver.orchestrator.profile(),
@@ -67,7 +67,8 @@ pub(crate) async fn all(told: All) -> Result<(), Failure> {
     names.spawn(&process, &registry);
     driver::observe_leases(&process, &controller);
     tracing::info!(endpoint = %told.driver.endpoint, "serving CSI");
-    node::serve(&process, &service, &grpc, csi);
+    let ready = node::Ready { service: service.clone(), registry, node: node_id };
+    node::serve(&process, ready, &grpc, csi);
     let operations = vec![controller.operations().clone(), service.operations().clone()];
     process.run(operations, async move { grpc.leave().await }).await
 }

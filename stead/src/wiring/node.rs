@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use stead_model::lease::GRACE_DEFAULT;
+use stead_model::name::NodeId;
+use stead_model::record::{self, NodeLease};
+use stead_model::registry::Registry;
+use stead_model::{Error, Kind};
 use stead_node::NodeService;
 use tokio::net::UnixListener;
 
@@ -28,8 +32,8 @@ pub(crate) struct Node {
     pub(crate) http_listen: Option<SocketAddr>,
 }
 
-/// How long to wait before the store is asked again for what was left from before a restart.
-const RETRY: Duration = Duration::from_secs(1);
+/// How long to wait before the store is asked again.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Serves until told to stop.
 pub(crate) async fn node(told: Node) -> Result<(), Failure> {
@@ -49,7 +53,7 @@ pub(crate) async fn node(told: Node) -> Result<(), Failure> {
     monitor.spawn(&process, vec![health::store(&registry), way.check()]);
     names.spawn(&process, &registry);
     let config = stead_node::Config {
-        node,
+        node: node.clone(),
         pool_dir,
         state_dir: told.state_dir.join("node"),
         profile: told.driver.orchestrator.profile(),
@@ -61,18 +65,25 @@ pub(crate) async fn node(told: Node) -> Result<(), Failure> {
     let config = driver::config(&told.driver, told.dns.zone, GRACE_DEFAULT);
     let grpc = driver::Csi::new(config, &registry).node(&service).grpc().await;
     tracing::info!(endpoint = %told.driver.endpoint, "serving the CSI node plugin");
-    serve(&process, &service, &grpc, csi);
+    serve(&process, Ready { service: service.clone(), registry, node }, &grpc, csi);
     process.run(vec![service.operations().clone()], async move { grpc.leave().await }).await
 }
 
-/// Serves CSI once what is left from before a restart has been brought in line with the store. The
-/// socket is there already; whoever calls meanwhile waits.
-pub(super) fn serve(process: &Process, service: &NodeService, grpc: &Grpc, csi: UnixListener) {
-    let service = service.clone();
+/// What has to be true before the node plugin answers.
+pub(super) struct Ready {
+    pub(super) service: NodeService,
+    pub(super) registry: Registry,
+    pub(super) node: NodeId,
+}
+
+/// Serves CSI once what is left from before a restart has been brought in line with the store, and the
+/// agent has registered the node: before that nothing could be published here. The socket is there
+/// already; whoever calls meanwhile waits.
+pub(super) fn serve(process: &Process, ready: Ready, grpc: &Grpc, csi: UnixListener) {
     let endpoint = grpc.clone().serve(Wire::Unix(csi), process.serving());
     let serving = process.serving();
     process.spawn("CSI endpoint", async move {
-        match serving.run_until_cancelled(reconcile(&service)).await {
+        match serving.run_until_cancelled(ready.wait()).await {
             None => Ok(()),
             Some(Ok(())) => endpoint.await,
             Some(Err(failure)) => Err(failure),
@@ -80,16 +91,28 @@ pub(super) fn serve(process: &Process, service: &NodeService, grpc: &Grpc, csi: 
     });
 }
 
-async fn reconcile(service: &NodeService) -> Result<(), Failure> {
-    loop {
-        let error = match service.reconcile().await {
-            Ok(()) => return Ok(()),
-            Err(error) => stead_model::Error::from(error),
-        };
-        if error.kind() != stead_model::Kind::Unavailable {
-            return Err(error.into());
+impl Ready {
+    async fn wait(&self) -> Result<(), Failure> {
+        let mut told = String::new();
+        loop {
+            let error = match self.check().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == Kind::Unavailable => error.chain(),
+                Err(error) => return Err(error.into()),
+            };
+            if error != told {
+                tracing::warn!(error, "not ready yet");
+                told = error;
+            }
+            tokio::time::sleep(RETRY).await;
         }
-        tracing::warn!(error = error.chain(), "the store does not answer yet");
-        tokio::time::sleep(RETRY).await;
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.service.reconcile().await?;
+        match self.registry.get::<NodeLease>(&record::node_key(&self.node)).await? {
+            Some(_) => Ok(()),
+            None => Err(Error::unavailable("no agent has registered this node: start it")),
+        }
     }
 }
