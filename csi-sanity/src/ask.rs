@@ -43,6 +43,16 @@ pub fn mount_with(mount: MountVolume) -> VolumeCapability {
     capability(AccessType::Mount(mount), Mode::SingleNodeWriter)
 }
 
+/// A volume of this size with this file system.
+pub fn create_with(name: impl Into<String>, fs_type: &str, bytes: i64) -> CreateVolumeRequest {
+    let mount = MountVolume { fs_type: fs_type.to_owned(), ..Default::default() };
+    CreateVolumeRequest {
+        capacity_range: sized(bytes),
+        volume_capabilities: vec![mount_with(mount)],
+        ..create(name)
+    }
+}
+
 /// A raw device, for one writer.
 pub fn block() -> VolumeCapability {
     capability(AccessType::Block(BlockVolume {}), Mode::SingleNodeWriter)

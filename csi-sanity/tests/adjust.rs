@@ -113,20 +113,24 @@ async fn mutable_parameters_win_when_a_volume_is_made() {
 async fn a_volume_grows_while_nobody_uses_it() {
     let Some(driver) = Driver::start().await else { return };
     let csi = driver.csi();
-    let life = granted(Life::create(&driver, ask::create("one")).await);
-    granted(life.up().await);
-    host::write(&life.target, "from before");
-    let before = host::filesystem_bytes(&life.target);
-    granted(life.down().await);
-    assert_eq!(granted(expand(&csi, &life.id(), 64 * MIB).await), 64 * MIB);
-    assert_eq!(granted(expand(&csi, &life.id(), 64 * MIB).await), 64 * MIB);
-    assert_eq!(granted(expand(&csi, &life.id(), SIZE).await), 64 * MIB, "a volume never shrinks");
-    granted(life.up().await);
-    granted(csi.node_expand_volume(node_expand(&life, 64 * MIB)).await);
-    let after = host::filesystem_bytes(&life.target);
-    assert!(after > before + 30 * MIB, "{before} became {after}");
-    assert_eq!(host::read(&life.target, "from before"), "from before");
-    granted(life.end().await);
+    for (kind, size) in host::growing() {
+        let request = ask::create_with(kind, kind, size);
+        let life = granted(Life::create(&driver, request).await);
+        granted(life.up().await);
+        host::write(&life.target, "from before");
+        let before = host::filesystem_bytes(&life.target);
+        granted(life.down().await);
+        let larger = size + 64 * MIB;
+        assert_eq!(granted(expand(&csi, &life.id(), larger).await), larger);
+        assert_eq!(granted(expand(&csi, &life.id(), larger).await), larger);
+        assert_eq!(granted(expand(&csi, &life.id(), size).await), larger, "a volume never shrinks");
+        granted(life.up().await);
+        granted(csi.node_expand_volume(node_expand(&life, larger)).await);
+        let after = host::filesystem_bytes(&life.target);
+        assert!(after > before + 32 * MIB, "{kind}: {before} became {after}");
+        assert_eq!(host::read(&life.target, "from before"), "from before");
+        granted(life.end().await);
+    }
 }
 
 //= CSI "NodeExpandVolume": "the volume [...] `volume_path`"; ONLINE expansion.
@@ -134,23 +138,27 @@ async fn a_volume_grows_while_nobody_uses_it() {
 async fn a_volume_grows_while_its_workload_runs() {
     let Some(driver) = Driver::start().await else { return };
     let csi = driver.csi();
-    let life = granted(Life::create(&driver, ask::create("one")).await);
-    granted(life.up().await);
-    host::write(&life.target, "from before");
-    let open = std::fs::File::open(life.target.join("data")).unwrap();
-    let before = host::filesystem_bytes(&life.target);
-    let early = csi.node_expand_volume(node_expand(&life, 64 * MIB)).await;
-    refused(early, Code::OutOfRange, &["ControllerExpandVolume"]);
-    granted(expand(&csi, &life.id(), 64 * MIB).await);
-    for _ in 0..2 {
-        let answer = granted(csi.node_expand_volume(node_expand(&life, 64 * MIB)).await);
-        assert_eq!(answer.capacity_bytes, 64 * MIB);
+    for (kind, size) in host::growing() {
+        let request = ask::create_with(kind, kind, size);
+        let life = granted(Life::create(&driver, request).await);
+        granted(life.up().await);
+        host::write(&life.target, "from before");
+        let open = std::fs::File::open(life.target.join("data")).unwrap();
+        let before = host::filesystem_bytes(&life.target);
+        let larger = size + 64 * MIB;
+        let early = csi.node_expand_volume(node_expand(&life, larger)).await;
+        refused(early, Code::OutOfRange, &["ControllerExpandVolume"]);
+        granted(expand(&csi, &life.id(), larger).await);
+        for _ in 0..2 {
+            let answer = granted(csi.node_expand_volume(node_expand(&life, larger)).await);
+            assert_eq!(answer.capacity_bytes, larger);
+        }
+        let after = host::filesystem_bytes(&life.target);
+        assert!(after > before + 32 * MIB, "{kind}: {before} became {after}");
+        drop(open);
+        assert_eq!(host::read(&life.target, "from before"), "from before");
+        granted(life.end().await);
     }
-    let after = host::filesystem_bytes(&life.target);
-    assert!(after > before + 30 * MIB, "{before} became {after}");
-    drop(open);
-    assert_eq!(host::read(&life.target, "from before"), "from before");
-    granted(life.end().await);
 }
 
 //= CSI "NodeExpandVolume", for a block volume.

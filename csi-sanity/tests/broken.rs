@@ -34,7 +34,9 @@ async fn a_pool_that_became_read_only_is_said_and_mends_itself() {
     assert!(life.delete().await.is_err(), "a volume that could not be deleted was");
     disk.readonly(false);
     granted(csi.create(ask::create("two")).await);
-    // The delete that was begun is completed by its repeat.
+    // The publish that failed may have done something, so it is taken back first (CSI
+    // "ControllerPublishVolume"); what was begun is completed by its repeat.
+    granted(life.unpublish().await);
     granted(life.delete().await);
     assert_eq!(granted(csi.volumes().await).len(), 1);
 }

@@ -120,7 +120,64 @@ async fn the_maps_of_a_publish_and_of_a_node_have_4096_bytes_at_most() {
     publish.secrets = map_of(4097);
     refused(csi.node_publish_volume(publish).await, Code::InvalidArgument, &["secrets", "4096"]);
     granted(life.node_publish().await);
-    granted(life.end().await);
+    let expand = NodeExpandVolumeRequest {
+        volume_id: life.id(),
+        volume_path: life.target.display().to_string(),
+        secrets: map_of(4097),
+        ..Default::default()
+    };
+    refused(csi.node_expand_volume(expand).await, Code::InvalidArgument, &["secrets", "4096"]);
+    granted(life.down().await);
+    let unpublish = ControllerUnpublishVolumeRequest {
+        volume_id: life.id(),
+        secrets: map_of(4097),
+        ..Default::default()
+    };
+    let answer = csi.controller_unpublish_volume(unpublish).await;
+    refused(answer, Code::InvalidArgument, &["secrets", "4096"]);
+    granted(life.delete().await);
+}
+
+//= CSI "Size Limits", as above, for everything else that is done to a volume.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_procedure_takes_secrets_above_4096_bytes() {
+    let Some(driver) = Driver::start().await else { return };
+    let csi = driver.csi();
+    let volume_id = granted(csi.create(ask::create("one")).await).volume_id;
+    let snapshot_id = granted(csi.snapshot(ask::snapshot("s", &volume_id)).await).snapshot_id;
+    let words = ["secrets", "4096"];
+    let (invalid, secrets) = (Code::InvalidArgument, map_of(4097));
+    let expand = ControllerExpandVolumeRequest {
+        volume_id: volume_id.clone(),
+        capacity_range: ask::sized(ask::SIZE),
+        secrets: secrets.clone(),
+        ..Default::default()
+    };
+    refused(csi.controller_expand_volume(expand).await, invalid, &words);
+    let modify = ControllerModifyVolumeRequest {
+        volume_id: volume_id.clone(),
+        secrets: secrets.clone(),
+        ..Default::default()
+    };
+    refused(csi.controller_modify_volume(modify).await, invalid, &words);
+    let validate = ValidateVolumeCapabilitiesRequest {
+        volume_id: volume_id.clone(),
+        volume_capabilities: vec![ask::mount()],
+        secrets: secrets.clone(),
+        ..Default::default()
+    };
+    refused(csi.validate_volume_capabilities(validate).await, invalid, &words);
+    let list = ListSnapshotsRequest { secrets: secrets.clone(), ..Default::default() };
+    refused(csi.list_snapshots(list).await, invalid, &words);
+    let delete = DeleteSnapshotRequest { snapshot_id, secrets: secrets.clone() };
+    refused(csi.delete_snapshot(delete).await, invalid, &words);
+    let group = DeleteVolumeGroupSnapshotRequest {
+        group_snapshot_id: "no-such-group".to_owned(),
+        secrets: secrets.clone(),
+        ..Default::default()
+    };
+    refused(csi.delete_volume_group_snapshot(group).await, invalid, &words);
+    refused(csi.delete_volume(DeleteVolumeRequest { volume_id, secrets }).await, invalid, &words);
 }
 
 //= CSI "Size Limits", and "CreateVolumeResponse": "Volume context [...] This field is OPTIONAL and when

@@ -111,19 +111,25 @@ async fn a_clone_may_be_larger_and_shows_it() {
     let csi = driver.csi();
     let source = written(&driver, "source", "cloned").await;
     check(&driver, from_volume("same-size", &source.id()), "cloned").await;
-    let snapshot = granted(csi.snapshot(ask::snapshot("s", source.id())).await);
-    let requests =
-        [from_volume("larger", &source.id()), from_snapshot("larger too", &snapshot.snapshot_id)];
-    for request in requests {
-        let larger = CreateVolumeRequest { capacity_range: ask::sized(64 * MIB), ..request };
-        let clone = granted(Life::create(&driver, larger).await);
-        assert_eq!(clone.volume.capacity_bytes, 64 * MIB);
-        assert!(clone.volume.content_source.is_some(), "the answer names no source");
-        granted(clone.up().await);
-        let bytes = host::filesystem_bytes(&clone.target);
-        assert!(bytes > 40 * MIB, "the file system has {bytes} bytes");
-        assert_eq!(host::read(&clone.target, "cloned"), "cloned");
-        granted(clone.end().await);
+    for (kind, size) in host::growing() {
+        let source = granted(Life::create(&driver, ask::create_with(kind, kind, size)).await);
+        rewrite(&source, "cloned").await;
+        let snapshot = granted(csi.snapshot(ask::snapshot(kind, source.id())).await);
+        let larger = size + 64 * MIB;
+        for content in
+            [ask::content_of_volume(source.id()), ask::content_of_snapshot(&snapshot.snapshot_id)]
+        {
+            let request = ask::create_with("larger", kind, larger);
+            let request = CreateVolumeRequest { volume_content_source: content, ..request };
+            let clone = granted(Life::create(&driver, request).await);
+            assert_eq!(clone.volume.capacity_bytes, larger);
+            assert!(clone.volume.content_source.is_some(), "the answer names no source");
+            granted(clone.up().await);
+            let bytes = host::filesystem_bytes(&clone.target);
+            assert!(bytes > size + 16 * MIB, "{kind}: the file system has {bytes} bytes");
+            assert_eq!(host::read(&clone.target, "cloned"), "cloned");
+            granted(clone.end().await);
+        }
     }
     let mut smaller = from_volume("smaller", &source.id());
     smaller.capacity_range = Some(CapacityRange { required_bytes: 8 * MIB, limit_bytes: 8 * MIB });

@@ -106,6 +106,14 @@ impl ControllerService {
         request: &ValidateVolumeCapabilitiesRequest,
     ) -> Result<ValidateVolumeCapabilitiesResponse> {
         let id: VolumeId = required("volume_id", &request.volume_id)?;
+        for (field, map) in [
+            ("volume_context", &request.volume_context),
+            ("parameters", &request.parameters),
+            ("mutable_parameters", &request.mutable_parameters),
+            ("secrets", &request.secrets),
+        ] {
+            check_map(field, map)?;
+        }
         if request.volume_capabilities.is_empty() {
             return Err(Error::invalid("volume_capabilities is missing"));
         }
@@ -154,6 +162,7 @@ impl ControllerService {
         &self,
         request: &ListSnapshotsRequest,
     ) -> Result<ListSnapshotsResponse> {
+        check_map("secrets", &request.secrets)?;
         let limit = page::limit(request.max_entries)?;
         let after = page::parse_token::<SnapshotId>(&request.starting_token)?;
         let given = |text: &String| (!text.is_empty()).then(|| text.clone());
@@ -247,6 +256,7 @@ impl controller_server::Controller for ControllerService {
     ) -> Reply<ControllerUnpublishVolumeResponse> {
         let request = request.get_ref();
         let id: VolumeId = self.parsed(required("volume_id", &request.volume_id))?;
+        self.parsed(check_map("secrets", &request.secrets))?;
         let node: Option<NodeId> = match request.node_id.as_str() {
             "" => None,
             node => Some(self.parsed(node.parse())?),
@@ -364,6 +374,7 @@ impl controller_server::Controller for ControllerService {
     ) -> Reply<DeleteSnapshotResponse> {
         let id: SnapshotId =
             self.parsed(required("snapshot_id", &request.get_ref().snapshot_id))?;
+        self.parsed(check_map("secrets", &request.get_ref().secrets))?;
         let objects = vec![format!("snapshot {id}")];
         let operation = Operation { rpc: "DeleteSnapshot", objects, arguments: () };
         self.operate(operation, |core| async move { core.delete_snapshot(&id).await }).await?;
@@ -432,6 +443,7 @@ impl controller_server::Controller for ControllerService {
         let request = request.get_ref();
         let id: VolumeId = self.parsed(required("volume_id", &request.volume_id))?;
         self.parsed(check_map("mutable_parameters", &request.mutable_parameters))?;
+        self.parsed(check_map("secrets", &request.secrets))?;
         let parameters = request.mutable_parameters.clone();
         let operation = Operation {
             rpc: "ControllerModifyVolume",
@@ -453,6 +465,7 @@ fn check_snapshot_parameters(parameters: &BTreeMap<String, String>) -> Result<()
 }
 
 fn parse_expand(request: &ControllerExpandVolumeRequest) -> Result<SizeRange> {
+    check_map("secrets", &request.secrets)?;
     if request.capacity_range.is_none() {
         return Err(Error::invalid("capacity_range is missing"));
     }

@@ -77,6 +77,7 @@ impl group_controller_server::GroupController for ControllerService {
         let request = request.get_ref();
         let id: GroupSnapshotId = required("group_snapshot_id", &request.group_snapshot_id)
             .map_err(|error| self.refuse(error))?;
+        check_map("secrets", &request.secrets).map_err(|error| self.refuse(error))?;
         let named: BTreeSet<SnapshotId> =
             ids(&request.snapshot_ids).map_err(|error| self.refuse(error))?;
         let operation = Operation {

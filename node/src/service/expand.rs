@@ -3,7 +3,7 @@
 use stead_model::Error;
 use stead_model::name::VolumeId;
 use stead_proto::csi::v1::{NodeExpandVolumeRequest, NodeExpandVolumeResponse};
-use stead_proto::request::{SizeRange, access, required};
+use stead_proto::request::{SizeRange, access, check_map, required};
 
 use super::Host;
 use crate::error::Result;
@@ -16,6 +16,7 @@ impl Host {
         request: &NodeExpandVolumeRequest,
     ) -> Result<NodeExpandVolumeResponse> {
         let id: VolumeId = required("volume_id", &request.volume_id)?;
+        check_map("secrets", &request.secrets)?;
         if request.volume_path.is_empty() {
             return Err(Error::invalid("volume_path is missing").into());
         }

@@ -21,6 +21,7 @@ impl Host {
         let wanted = Wanted::parse(request.volume_capability.as_ref())?;
         check_map("publish_context", &request.publish_context)?;
         check_map("volume_context", &request.volume_context)?;
+        check_map("secrets", &request.secrets)?;
         let volume = self.usable_volume(&id).await?;
         let term = term(&request.publish_context)?;
         let usage = self.raise(&volume, term, Stage::Staged).await?;
