@@ -19,6 +19,8 @@ use crate::name::{NodeId, SnapshotId, Term, VolumeId};
 pub const BACKEND_KEY: &str = "stead.dev/backend";
 /// In `publish_context`: the term of the hold.
 pub const TERM_KEY: &str = "stead.dev/term";
+/// Among a volume's parameters: the file system for a capability that names none.
+pub const FS_TYPE: &str = "fsType";
 /// In `publish_context`: how the loop device reads the image: `auto`, `on` or `off`.
 pub const DIRECT_IO_KEY: &str = "pool.stead.dev/direct-io";
 

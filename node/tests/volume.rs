@@ -7,6 +7,7 @@ use std::fs;
 
 use rig::{How, MIB, Rig, root};
 use stead_model::hold::Stage;
+use stead_model::image::FS_TYPE;
 use stead_model::orchestrator::Orchestrator;
 use stead_model::record::Format;
 use tonic::Code;
@@ -51,6 +52,19 @@ async fn round_trip(fs_type: &'static str, bytes: u64) {
     }
     assert_eq!(rig.record(&id).await.format, Format::Done(fs_type.to_owned()));
     assert!(rig.converged() >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_names_the_file_system_where_the_capability_does_not() {
+    if !root() {
+        return;
+    }
+    let rig = Rig::new(Orchestrator::Swarm).await;
+    let id = rig.volume(160 * MIB, None).await;
+    rig.set_parameter(&id, FS_TYPE, "btrfs").await;
+    rig.publish(&id, "target", &How::fs("")).await.unwrap();
+    assert_eq!(rig.record(&id).await.format, Format::Done("btrfs".to_owned()));
+    rig.unpublish(&id, "target").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,7 @@ use stead_model::port::Source;
 
 pub use error::PoolError;
 pub use mark::{Mark, PoolConfig, TOPOLOGY_NODE, TOPOLOGY_POOL};
-pub use parameters::{DIRECT_IO, FS_TYPE, PROVISIONING};
+pub use parameters::{DIRECT_IO, PROVISIONING};
 
 use error::Result;
 use files::{Locked, Mode, blocking};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use stead_model::image::FS_TYPE;
+
 use super::error::{PoolError, Result};
 
 /// Whether the blocks of an image are reserved when it is made: `thin` (the default) or `thick`.
 pub const PROVISIONING: &str = "provisioning";
-/// The file system for a capability that names none.
-pub const FS_TYPE: &str = "fsType";
 /// How the loop device reads the image; may change later.
 pub const DIRECT_IO: &str = "directIo";
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use stead_model::hold::Stage;
+use stead_model::image::FS_TYPE;
 use stead_model::name::Term;
 use stead_model::record::Volume;
 
@@ -148,14 +149,14 @@ impl Host {
 
     async fn mount(&self, opening: &Opening<'_>, device: &Device) -> Result<()> {
         let (wanted, volume) = (opening.wanted, opening.volume);
-        let kind = prepare::prepare(
-            &self.registry,
-            volume,
-            &device.path,
-            wanted.filesystem,
-            opening.readonly,
-        )
-        .await?;
+        let filesystem = match wanted.filesystem {
+            Some(kind) => Some(kind),
+            // Swarm has no way to name a file system but a parameter of the volume.
+            None => volume.parameters.get(FS_TYPE).map(|kind| kind.parse()).transpose()?,
+        };
+        let registry = &self.registry;
+        let kind =
+            prepare::prepare(registry, volume, &device.path, filesystem, opening.readonly).await?;
         let path = opening.path.clone();
         let source = device.path.clone();
         let options = self.options(opening, kind);

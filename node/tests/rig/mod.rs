@@ -159,11 +159,21 @@ impl Rig {
     }
 
     pub async fn set_format(&self, id: &VolumeId, format: Format) {
-        let set = |volume: &mut Volume| {
-            volume.format = format.clone();
+        self.edit(id, |volume| volume.format = format.clone()).await;
+    }
+
+    pub async fn set_parameter(&self, id: &VolumeId, key: &str, value: &str) {
+        self.edit(id, |volume| drop(volume.parameters.insert(key.to_owned(), value.to_owned())))
+            .await;
+    }
+
+    async fn edit(&self, id: &VolumeId, edit: impl Fn(&mut Volume) + Send + Sync) {
+        let key = volume_key(id);
+        let edited = self.registry.change::<Volume>(&key, |volume| {
+            edit(volume);
             Ok(())
-        };
-        self.registry.change::<Volume>(&volume_key(id), set).await.unwrap();
+        });
+        edited.await.unwrap();
     }
 
     pub async fn reached(&self, id: &VolumeId) -> Option<Stage> {

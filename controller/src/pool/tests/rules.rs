@@ -1,13 +1,13 @@
 //! Rules of the pool beyond the port's contract.
 
 use stead_model::Kind;
-use stead_model::image::{BACKEND_KEY, DIRECT_IO_KEY};
+use stead_model::image::{BACKEND_KEY, DIRECT_IO_KEY, FS_TYPE};
 use stead_model::name::Term;
 use stead_model::port::{
     AdjustBackend, Attach, Progress, SnapshotBackend, SnapshotRequest, VolumeBackend, contract,
 };
 
-use super::super::{FS_TYPE, PROVISIONING, TOPOLOGY_NODE, TOPOLOGY_POOL};
+use super::super::{PROVISIONING, TOPOLOGY_NODE, TOPOLOGY_POOL};
 use super::*;
 
 async fn refusal(root: &Path, config: PoolConfig) -> String {
