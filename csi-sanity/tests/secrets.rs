@@ -144,10 +144,10 @@ async fn node(csi: &stead_conformance::Csi, life: &Life) {
     failed(csi.node_stage_volume(stage).await);
     let mut publish = life.node_publish_request();
     publish.secrets = secrets();
-    publish.volume_capability = Some(bad);
-    failed(csi.node_publish_volume(publish.clone()).await);
     publish.volume_capability = Some(capability());
-    granted(csi.node_publish_volume(publish).await);
+    granted(csi.node_publish_volume(publish.clone()).await);
+    publish.volume_capability = Some(bad);
+    failed(csi.node_publish_volume(publish).await);
     let expand = NodeExpandVolumeRequest {
         volume_id: life.id(),
         volume_path: life.target.display().to_string(),
