@@ -66,14 +66,14 @@ impl Driver {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(self.failure(format!("ended at its start with {status}")));
+                return Err(self.failure(format!("the driver ended at its start with {status}")));
             }
             let (csi, store) = (self.csi_socket(), self.store_socket());
             if UnixStream::connect(csi).await.is_ok() && UnixStream::connect(store).await.is_ok() {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(self.failure("did not answer at its sockets".to_owned()));
+                return Err(self.failure("the driver did not answer at its sockets".to_owned()));
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -119,9 +119,9 @@ impl Driver {
         }
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(self.failure(format!("ended with {status}"))),
+            Ok(Ok(status)) => Err(self.failure(format!("the driver ended with {status}"))),
             Ok(Err(error)) => Err(BenchError::io("wait for the driver", error)),
-            Err(_) => Err(self.failure("did not end when told to".to_owned())),
+            Err(_) => Err(self.failure("the driver did not end when told to".to_owned())),
         }
     }
 }

@@ -11,7 +11,7 @@ pub enum BenchError {
         path.display()
     )]
     NoDriver { path: PathBuf },
-    #[error("the driver {what}; the end of its log:\n{log}")]
+    #[error("{what}; the end of the driver's log:\n{log}")]
     Driver { what: String, log: String },
     #[error("{call} of '{of}' failed: {} {}", status.code(), status.message())]
     Call { call: &'static str, of: String, status: Box<tonic::Status> },

@@ -30,23 +30,21 @@ pub struct Line {
     pub last_ms: f64,
     /// How much the cost grew from the first tenth to the last: 1 is flat.
     pub ratio: f64,
-    /// Calls in a second, over the whole run.
+    /// Calls in a second, over the whole run; 0 for a part of one.
     pub per_second: f64,
 }
 
 impl Samples {
-    /// The samples at the places that `keep` picks; a part of a run has no wall time of its own, so
-    /// its share of the calls stands for it.
+    /// The samples at the places that `keep` picks; a part of a run has no wall time of its own.
     pub fn only(&self, keep: impl Fn(usize) -> bool) -> Self {
-        let calls: Vec<_> = self.calls.iter().copied().filter(|(place, _)| keep(*place)).collect();
-        let share = calls.len() as f64 / self.calls.len().max(1) as f64;
-        Self { calls, wall: self.wall.mul_f64(share) }
+        let calls = self.calls.iter().copied().filter(|(place, _)| keep(*place)).collect();
+        Self { calls, wall: Duration::ZERO }
     }
 
     /// Sums them up.
     pub fn line(&self, operation: &str) -> Line {
         let mut calls = self.calls.clone();
-        calls.sort_unstable();
+        calls.sort_by_key(|(place, _)| *place);
         let latencies: Vec<_> = calls.iter().map(|(_, latency)| *latency).collect();
         let tenth = (latencies.len() / 10).max(1).min(latencies.len());
         let first_ms = mean(&latencies[..tenth]);
@@ -112,9 +110,9 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_its_share_of_the_time() {
+    fn a_part_has_no_time_of_its_own() {
         let calls = (0..10).map(|place| (place, Duration::from_millis(1))).collect();
         let part = Samples { calls, wall: Duration::from_secs(1) }.only(|place| place % 2 == 0);
-        assert_eq!((part.calls.len(), part.wall), (5, Duration::from_millis(500)));
+        assert_eq!((part.calls.len(), part.wall), (5, Duration::ZERO));
     }
 }

@@ -107,9 +107,12 @@ impl Display for Report {
             "calls/s"
         )?;
         for line in &self.operations {
-            writeln!(
-                f,
-                "{:<20} {:>6} {:>8.2} {:>8.2} {:>9.2} {:>9.2} {:>10.2} {:>8.0}",
+            let per_second = match line.per_second {
+                0.0 => String::new(),
+                some => format!("{some:.0}"),
+            };
+            let row = format!(
+                "{:<20} {:>6} {:>8.2} {:>8.2} {:>9.2} {:>9.2} {:>10.2} {per_second:>8}",
                 line.operation,
                 line.count,
                 line.p50_ms,
@@ -117,17 +120,20 @@ impl Display for Report {
                 line.first_ms,
                 line.last_ms,
                 line.ratio,
-                line.per_second
-            )?;
+            );
+            writeln!(f, "{}", row.trim_end())?;
         }
         writeln!(
             f,
             "\nfirst, last: the mean of the first and the last tenth; flat cost is a ratio of 1"
         )?;
+        let Limit { fsync_ms, fsync_range_ms: files, commit_ms, commit_range_ms: commits } =
+            self.limit;
         writeln!(
             f,
-            "limits of this machine: durable 4 KiB file {:.2} ms, database commit {:.2} ms (p50)",
-            self.limit.fsync_ms, self.limit.commit_ms
+            "limits of this machine: durable 4 KiB file {fsync_ms:.2} ms ({:.2} to {:.2} between phases), \
+             database commit {commit_ms:.2} ms ({:.2} to {:.2})",
+            files.0, files.1, commits.0, commits.1
         )?;
         for cost in &self.costs {
             writeln!(

@@ -1,7 +1,7 @@
 //! Makes, lists, publishes, unpublishes and deletes many volumes through a real driver, and reports
 //! how the cost of each grows with their number.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
@@ -106,21 +106,30 @@ async fn run(options: &Options) -> Result<Report> {
             .with_file_name("stead"),
     };
     let driver = Driver::start(&binary, dir.path()).await?;
+    match work(options, &driver, dir.path()).await {
+        Ok(report) => driver.stop().await.map(|()| report),
+        Err(error) => Err(driver.failure(error.chain())),
+    }
+}
+
+async fn work(options: &Options, driver: &Driver, dir: &Path) -> Result<Report> {
+    warm_up(driver, plan(options)).await?;
     let mut limits = Limits::default();
-    warm_up(&driver, plan(options)).await?;
-    limits.measure(dir.path())?;
+    limits.measure(dir)?;
     let start = driver.memory()?;
     let workload = Workload::new(connect(driver.csi_socket()).await?, plan(options));
     let (create, made) = workload.create().await?;
+    limits.measure(dir)?;
     let list = workload.list(&made).await?;
     let publish = workload.publish(&made).await?;
+    limits.measure(dir)?;
     let unpublish = workload.unpublish(&made).await?;
+    limits.measure(dir)?;
     let delete = workload.delete(&made).await?;
+    limits.measure(dir)?;
     let end = driver.memory()?;
-    limits.measure(dir.path())?;
     let mut store = StoreClient::new(connect(driver.store_socket()).await?);
     let records_kept = leak::check(&mut store, &driver.pool()).await?;
-    driver.stop().await?;
     let rss = Rss { start_kib: start.rss_kib, peak_kib: end.peak_kib, end_kib: end.rss_kib };
     Ok(report(options, [create, list, publish, unpublish, delete], &limits, rss, records_kept))
 }
