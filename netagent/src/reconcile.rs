@@ -51,7 +51,7 @@ pub(crate) struct Reconciler {
 
 impl Reconciler {
     /// Makes kernel, network and DNS agree with the store for one member; returns what is up.
-    #[tracing::instrument(skip(self), fields(node = %self.node, member = %key))]
+    #[tracing::instrument(skip_all, fields(node = %self.node, member = %key))]
     pub(crate) async fn converge(&self, key: &MemberKey) -> Result<Vec<IpAddr>> {
         let began = Instant::now();
         let slot = self.slots.slot(key);
@@ -211,6 +211,8 @@ impl Reconciler {
             up.announcing = None;
             addresses.extend(up.carried.iter().map(|it| it.address));
         }
+        addresses.sort_unstable();
+        addresses.dedup();
         if !addresses.is_empty() && self.kernel.remove(&addresses).await? > 0 {
             tracing::info!(?addresses, "a member's addresses are down");
         }

@@ -9,7 +9,9 @@ use crate::option::{LogFormat, LogOptions};
 
 /// Starts logging for the whole process.
 pub(crate) fn start(options: &LogOptions) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&options.log_level).map_err(|error| {
+    // The DNS library tells of every query at `info`; naming its target in the filter still shows them.
+    let filter = format!("hickory_server=warn,{}", options.log_level);
+    let filter = EnvFilter::try_new(filter).map_err(|error| {
         Failure::usage(format!(
             "--log-level '{}' is no filter ({error}): use a level such as info, or a list such as \
              info,stead_node=debug",

@@ -101,7 +101,7 @@ impl Ready {
                 Err(error) => return Err(error.into()),
             };
             if error != told {
-                tracing::warn!(error, "not ready yet");
+                tracing::info!(reason = error, "not ready yet");
                 told = error;
             }
             tokio::time::sleep(RETRY).await;
@@ -112,7 +112,7 @@ impl Ready {
         self.service.reconcile().await?;
         match self.registry.get::<NodeLease>(&record::node_key(&self.node)).await? {
             Some(_) => Ok(()),
-            None => Err(Error::unavailable("no agent has registered this node: start it")),
+            None => Err(Error::unavailable("no agent has registered this node yet")),
         }
     }
 }
