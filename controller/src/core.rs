@@ -12,6 +12,7 @@ use stead_model::registry::{Registry, Stored};
 use stead_model::{Error, Result};
 
 use crate::lease::Leases;
+use crate::member::MemberLocks;
 
 /// How the controller behaves.
 #[derive(Debug, Clone)]
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     pub(crate) names: Arc<dyn DnsBackend>,
     pub(crate) leases: Leases,
     pub(crate) operations: Operations,
+    pub(crate) members: MemberLocks,
 }
 
 impl Core {

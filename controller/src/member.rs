@@ -1,7 +1,9 @@
 //! Binding a volume to its member: the member's record, its addresses, its place in the service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use stead_model::identity::{self, Request, StaticIp};
 use stead_model::name::{MemberKey, Role, Term, VolumeId};
@@ -9,9 +11,34 @@ use stead_model::port::AddressBackend;
 use stead_model::record::{
     self, AddressPool, Cluster, HoldKey, HoldRecord, Member, Service, Volume,
 };
+use stead_model::registry::Stored;
 use stead_model::{Error, Kind, Result};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::core::Core;
+
+/// How many members can be bound or unbound at once.
+const LOCKS: usize = 32;
+
+/// How often a service is joined anew whose last member leaves meanwhile.
+const JOINS_MAX: u32 = 100;
+
+/// One thing at a time for each member.
+///
+/// That a member ends and its addresses are freed takes several writes. A volume that were bound
+/// between two of them would be told an address that the next member gets too. A cluster has one
+/// controller, so a lock in its memory is enough; what a crash cuts off is ended by the next bind.
+#[derive(Clone, Default)]
+pub(crate) struct MemberLocks(Arc<[Mutex<()>; LOCKS]>);
+
+impl MemberLocks {
+    async fn lock(&self, member: &MemberKey) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        member.hash(&mut hasher);
+        // Less than LOCKS, so it fits.
+        self.0[(hasher.finish() % LOCKS as u64) as usize].lock().await
+    }
+}
 
 impl Core {
     /// Makes `volume` the member's in the role that was asked for, and returns the member.
@@ -21,7 +48,11 @@ impl Core {
         let zone = identity::zone_of(&request.member.cluster, &self.config.zone)?;
         let name = request.member.cluster.clone();
         let cluster = self.registry.get_or_create(Cluster { name, zone }).await?;
-        let known = self.registry.get::<Member>(&record::member_key(&request.member)).await?;
+        let _lock = self.members.lock(&request.member).await;
+        let mut known = self.registry.get::<Member>(&record::member_key(&request.member)).await?;
+        if let Some(ending) = known.take_if(|known| known.volumes.is_empty()) {
+            self.end_member(&ending).await?;
+        }
         if let Some(known) = &known {
             check_member(known, request, volume)?;
         }
@@ -33,7 +64,8 @@ impl Core {
             dns_name: request.dns_name(&cluster.zone)?,
             pool: pool.map(|pool| pool.name),
             addresses,
-            volumes: BTreeMap::new(),
+            // From the first on: a member without any is one that ends.
+            volumes: BTreeMap::from([(request.role.clone(), volume.clone())]),
         };
         self.join_service(request).await?;
         self.registry.get_or_create(member.clone()).await?;
@@ -63,6 +95,7 @@ impl Core {
         role: &Role,
         volume: &VolumeId,
     ) -> Result<()> {
+        let _lock = self.members.lock(id).await;
         let key = record::member_key(id);
         let unbound = self.registry.change::<Member>(&key, |member| {
             if member.volumes.get(role) == Some(volume) {
@@ -77,10 +110,14 @@ impl Core {
         if !member.volumes.is_empty() {
             return Ok(());
         }
-        self.forget_member(&member).await?;
-        // Last, so that a crash before it leaves a record from which the repeat can go on. A volume
-        // bound meanwhile makes this a conflict, and the member stays.
-        self.registry.remove(&member).await
+        self.end_member(&member).await
+    }
+
+    /// Ends a member without volumes. The caller has its lock.
+    async fn end_member(&self, member: &Stored<Member>) -> Result<()> {
+        self.forget_member(member).await?;
+        // Last, so that a crash before it leaves a record from which the repeat can go on.
+        self.registry.remove(member).await
     }
 
     async fn forget_member(&self, member: &Member) -> Result<()> {
@@ -114,16 +151,23 @@ impl Core {
             cluster: request.member.cluster.clone(),
             name: request.service.clone(),
             port: request.port,
-            members: BTreeSet::new(),
+            members: BTreeSet::from([request.member.member.clone()]),
         };
         let key = record::service_key(&service.cluster, &service.name);
-        self.registry.get_or_create(service).await?;
-        let joined = self.registry.change::<Service>(&key, |service| {
-            service.members.insert(request.member.member.clone());
-            service.port = request.port.or(service.port);
-            Ok(())
-        });
-        joined.await.map(drop)
+        for _ in 0..JOINS_MAX {
+            self.registry.get_or_create(service.clone()).await?;
+            let joined = self.registry.change::<Service>(&key, |service| {
+                service.members.insert(request.member.member.clone());
+                service.port = request.port.or(service.port);
+                Ok(())
+            });
+            match joined.await {
+                // Its last member left in between, and the service with it.
+                Err(error) if error.kind() == Kind::NotFound => {}
+                joined => return joined.map(drop),
+            }
+        }
+        Err(Error::conflict(format!("others keep leaving service '{}': repeat", service.name)))
     }
 
     /// The member's static addresses: those it has, or those that the request asks for.

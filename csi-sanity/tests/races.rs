@@ -22,9 +22,9 @@ async fn remove_all(csi: &Csi) {
     }
 }
 
-/// Makes and deletes a volume of one name over and over.
-async fn churn(csi: Csi, request: CreateVolumeRequest) -> usize {
-    let mut made = 0;
+/// Makes and deletes a volume of one name over and over; how often that worked, and why not.
+async fn churn(csi: Csi, request: CreateVolumeRequest) -> (usize, Vec<String>) {
+    let (mut made, mut refusals) = (0, Vec::new());
     for _ in 0..15 {
         match csi.create(request.clone()).await {
             Ok(volume) => {
@@ -33,10 +33,13 @@ async fn churn(csi: Csi, request: CreateVolumeRequest) -> usize {
                     bearable(&status);
                 }
             }
-            Err(status) => bearable(&status),
+            Err(status) => {
+                bearable(&status);
+                refusals.push(status.message().to_owned());
+            }
         }
     }
-    made
+    (made, refusals)
 }
 
 //= CSI "CreateVolume" and "DeleteVolume": "This operation MUST be idempotent"; "Operation pending for volume".
@@ -45,7 +48,7 @@ async fn creates_and_deletes_of_one_name_leave_nothing() {
     let Some(driver) = Driver::start().await else { return };
     let csi = driver.csi();
     let churns = (0..6).map(|_| churn(csi.clone(), ask::create_for("one", "db-0", &AUTO)));
-    let made: usize = join_all(churns).await.into_iter().sum();
+    let made: usize = join_all(churns).await.into_iter().map(|(made, _)| made).sum();
     assert!(made > 0, "nobody ever succeeded");
     let last = granted(csi.create(ask::create_for("one", "db-0", &AUTO)).await);
     granted(csi.delete_volume(ask::delete(last.volume_id)).await);
@@ -96,8 +99,9 @@ async fn members_of_one_service_come_and_go_at_once() {
     let csi = driver.csi();
     let churns = (0..6)
         .map(|i| churn(csi.clone(), ask::create_for(format!("v-{i}"), &format!("db-{i}"), &AUTO)));
-    let made = join_all(churns).await;
-    assert_eq!(made, vec![15; 6], "members that have nothing in common were in each other's way");
+    for (made, refusals) in join_all(churns).await {
+        assert_eq!(made, 15, "members of one service were in each other's way: {refusals:?}");
+    }
     assert_eq!(driver.residue().await, Vec::<String>::new());
 }
 
@@ -145,6 +149,40 @@ async fn a_source_that_goes_meanwhile_leaves_a_whole_copy_or_none() {
             let gone = DeleteSnapshotRequest { snapshot_id, ..Default::default() };
             granted(csi.delete_snapshot(gone).await);
         }
+        remove_all(&csi).await;
+        assert_eq!(driver.residue().await, Vec::<String>::new(), "round {round}");
+    }
+}
+
+//= CSI "Volume.volume_context": what it says stays true: an address that a member was told is its own,
+//= also when its last volume went while its next one came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_goes_and_comes_at_once_owns_the_address_that_it_is_told() {
+    let Some(driver) = Driver::start().await else { return };
+    let csi = driver.csi();
+    for round in 0..40 {
+        let old = granted(csi.create(ask::create_for("old", "db-0", &AUTO)).await).volume_id;
+        let delete = async {
+            while let Err(status) = csi.delete_volume(ask::delete(&old)).await {
+                bearable(&status);
+            }
+        };
+        let create = async {
+            // Later each time, so that every point of the delete is met.
+            tokio::time::sleep(std::time::Duration::from_micros(500 * round)).await;
+            loop {
+                match csi.create(ask::create_for("new", "db-0", &AUTO)).await {
+                    Ok(volume) => break volume,
+                    Err(status) => bearable(&status),
+                }
+            }
+        };
+        let ((), new) = tokio::join!(delete, create);
+        let address = new.volume_context["stead.dev/static-ip"].as_str();
+        let exactly = [("static-ip", address), AUTO[1]];
+        let thief = csi.create(ask::create_for("thief", "db-1", &exactly)).await;
+        let code = thief.as_ref().err().map(Status::code);
+        assert_eq!(code, Some(Code::AlreadyExists), "round {round}: {address} is had by two");
         remove_all(&csi).await;
         assert_eq!(driver.residue().await, Vec::<String>::new(), "round {round}");
     }

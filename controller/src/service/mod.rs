@@ -21,6 +21,7 @@ use tracing::{Instrument, Span};
 pub use crate::core::Config;
 use crate::core::Core;
 use crate::lease::Leases;
+use crate::member::MemberLocks;
 pub use identity::IdentityService;
 
 /// What a handler answers.
@@ -51,6 +52,7 @@ impl ControllerService {
             names,
             leases,
             operations: Operations::default(),
+            members: MemberLocks::default(),
         };
         Self { core }
     }
