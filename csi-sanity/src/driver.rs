@@ -285,7 +285,12 @@ impl Drop for Driver {
         self.kill();
         if std::thread::panicking() {
             eprintln!("the end of the log of driver '{}':\n{}", self.node, self.log_end());
+            return;
         }
+        // Whatever it answered: a panic is never right.
+        let log = self.log();
+        let panic = log.lines().find(|line| line.contains("panicked at"));
+        assert!(panic.is_none(), "driver '{}' panicked: {panic:?}", self.node);
     }
 }
 

@@ -31,14 +31,12 @@ fn io(error: std::io::Error) -> tonic::Status {
 }
 
 /// A program that is slow and then does what it should, in front of the others of its name.
-fn slow_mkfs(setup: Setup) -> (Setup, tempfile::TempDir) {
+fn slow_mkfs(setup: Setup, seconds: u32) -> (Setup, tempfile::TempDir) {
     use std::os::unix::fs::PermissionsExt;
     let folder = granted(tempfile::tempdir().map_err(io));
     let program = folder.path().join("mkfs.ext4");
-    granted(
-        std::fs::write(&program, "#!/bin/sh\nsleep 2\nexec /usr/sbin/mkfs.ext4 \"$@\"\n")
-            .map_err(io),
-    );
+    let script = format!("#!/bin/sh\nsleep {seconds}\nexec /usr/sbin/mkfs.ext4 \"$@\"\n");
+    granted(std::fs::write(&program, script).map_err(io));
     let executable = std::fs::Permissions::from_mode(0o755);
     granted(std::fs::set_permissions(&program, executable).map_err(io));
     let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().display());
@@ -63,7 +61,7 @@ async fn identical_creates_at_once_make_one_volume() {
 //= CSI "NodeStageVolume" and "NodePublishVolume": "This operation MUST be idempotent."
 #[tokio::test(flavor = "multi_thread")]
 async fn identical_publishes_and_stages_at_once_have_one_effect() {
-    let (setup, _folder) = slow_mkfs(Setup::new());
+    let (setup, _folder) = slow_mkfs(Setup::new(), 2);
     let Some(driver) = setup.start().await else { return };
     let life = granted(Life::create(&driver, ask::create("one")).await);
     let csi = driver.csi();
@@ -147,7 +145,7 @@ async fn other_calls_for_a_volume_under_way_are_aborted() {
 //= CSI "NodeStageVolume Errors" and "NodePublishVolume Errors": "Operation pending for volume".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_that_differs_from_the_one_under_way_is_aborted() {
-    let (setup, _folder) = slow_mkfs(Setup::new());
+    let (setup, _folder) = slow_mkfs(Setup::new(), 2);
     let Some(driver) = setup.start().await else { return };
     let life = granted(Life::create(&driver, ask::create("one")).await);
     granted(life.publish().await);
@@ -197,7 +195,7 @@ async fn a_caller_that_goes_away_does_not_stop_a_create() {
 //= CSI "Timeouts", as above, on a node.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_goes_away_does_not_stop_a_stage() {
-    let (setup, _folder) = slow_mkfs(Setup::new());
+    let (setup, _folder) = slow_mkfs(Setup::new(), 2);
     let Some(driver) = setup.start().await else { return };
     let life = granted(Life::create(&driver, ask::create("one")).await);
     granted(life.publish().await);
@@ -260,4 +258,23 @@ async fn a_volume_that_hangs_holds_no_other_up() {
     assert!(!waiting.is_finished());
     drop(held);
     granted(waiting.await.unwrap());
+}
+
+//= CSI "Timeouts": Swarm gives a call 15 seconds; whatever takes longer goes on and is joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_longer_than_swarm_waits_is_answered_in_time_and_then_done() {
+    let setup = Setup::new().option("--orchestrator", "swarm");
+    let (setup, _folder) = slow_mkfs(setup, 17);
+    let Some(driver) = setup.start().await else { return };
+    let life = granted(Life::create(&driver, ask::create("one")).await);
+    granted(life.publish().await);
+    let begun = tokio::time::Instant::now();
+    refused(life.node_publish().await, Code::Aborted, &[]);
+    assert!(begun.elapsed() < Duration::from_secs(15), "Swarm has given up by now");
+    granted(life.node_publish().await);
+    assert!(begun.elapsed() < Duration::from_secs(25), "the repeat began anew");
+    granted(life.node_unpublish().await);
+    granted(life.unpublish().await);
+    granted(life.delete().await);
+    assert_eq!(driver.residue().await, Vec::<String>::new());
 }

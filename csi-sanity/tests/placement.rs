@@ -137,6 +137,38 @@ async fn a_dead_nodes_volume_is_had_elsewhere_within_seconds() {
     granted(first.end().await);
 }
 
+//= CSI "ControllerPublishVolume": a node that hangs cannot be told anything, so what it had goes by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_hangs_loses_its_address_and_gets_it_back() {
+    let Some((a, b)) = two().await else { return };
+    let more = [("static-ip", "auto"), ("subnet", "10.91.9.0/24")];
+    let volume = granted(a.csi().create(ask::create_for("one", "db-0", &more)).await);
+    let there = Life::of(&a, &b, volume, ask::mount());
+    granted(there.up().await);
+    let address = there.volume.volume_context["stead.dev/static-ip"].clone();
+    assert!(b.has_address(&address).await, "{address} is not on the node");
+    b.freeze(true);
+    let frozen = Instant::now();
+    while b.has_address(&address).await {
+        // The lease, and the kernel's rounding to seconds.
+        assert!(frozen.elapsed() < Duration::from_secs(5), "a node that hangs keeps {address}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    b.freeze(false);
+    let thawed = Instant::now();
+    loop {
+        let up = there.up().await;
+        if up.is_ok() && b.has_address(&address).await {
+            break;
+        }
+        assert!(thawed.elapsed() < Duration::from_secs(20), "it does not recover: {up:?}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    granted(there.end().await);
+    assert!(!b.has_address(&address).await);
+    assert_eq!(a.residue().await, Vec::<String>::new());
+}
+
 //= CSI "ControllerPublishVolume Errors": "Node does not exist", "Max volumes attached", and a node that
 //= cannot reach the volume: refused before anything is done.
 #[tokio::test(flavor = "multi_thread")]

@@ -144,6 +144,12 @@ async fn during<T>(
     converge(call).await
 }
 
+/// How many lives are led with crashes in them: more for a long search, in `STEAD_CRASH_ROUNDS`.
+fn rounds(first: u64) -> std::ops::Range<u64> {
+    let named = std::env::var("STEAD_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    first..first + named.unwrap_or(4)
+}
+
 async fn life_with_crashes(driver: &Driver, round: u64, request: CreateVolumeRequest) {
     // Different in every round and every step, the same in every run.
     let mut seed = round;
@@ -170,7 +176,7 @@ async fn life_with_crashes(driver: &Driver, round: u64, request: CreateVolumeReq
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mounted_volume_survives_a_crash_during_each_step() {
     let Some(driver) = Driver::start().await else { return };
-    for round in 0..4 {
+    for round in rounds(0) {
         life_with_crashes(&driver, round, ask::create(format!("round-{round}"))).await;
     }
 }
@@ -179,7 +185,7 @@ async fn a_mounted_volume_survives_a_crash_during_each_step() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_members_volume_survives_a_crash_during_each_step() {
     let Some(driver) = Driver::start().await else { return };
-    for round in 10..13 {
+    for round in rounds(1000) {
         let more = [("static-ip", "auto"), ("subnet", "10.91.8.0/24")];
         let request = ask::create_for(format!("round-{round}"), "db-0", &more);
         life_with_crashes(&driver, round, request).await;
@@ -256,4 +262,83 @@ async fn a_driver_that_is_asked_to_end_leaves_workloads_alone() {
     granted(life.up().await);
     granted(life.down().await);
     whole(&driver, &life).await;
+}
+
+//= CSI "Idempotency", as above, for what changes a volume that is in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_during_a_change_is_made_good() {
+    let Some(driver) = Driver::start().await else { return };
+    let csi = driver.csi();
+    let request =
+        CreateVolumeRequest { volume_capabilities: vec![ask::block()], ..ask::create("one") };
+    let life = granted(Life::create(&driver, request).await);
+    granted(life.up().await);
+    host::write(&life.target, TEXT);
+    for round in 1..6 {
+        let delay = Duration::from_millis(3 * round);
+        let bytes = ask::SIZE + i64::try_from(round).unwrap_or(1) * ask::MIB;
+        let expand = ControllerExpandVolumeRequest {
+            volume_id: life.id(),
+            capacity_range: ask::sized(bytes),
+            ..Default::default()
+        };
+        let expand = async || csi.controller_expand_volume(expand.clone()).await;
+        assert_eq!(during(&driver, delay, expand).await.capacity_bytes, bytes);
+        let grow = NodeExpandVolumeRequest {
+            volume_id: life.id(),
+            volume_path: life.target.display().to_string(),
+            capacity_range: ask::sized(bytes),
+            ..Default::default()
+        };
+        let grow = async || csi.node_expand_volume(grow.clone()).await;
+        assert_eq!(during(&driver, delay, grow).await.capacity_bytes, bytes);
+        assert_eq!(host::device_bytes(&life.target), bytes);
+        let value = if round % 2 == 0 { "on" } else { "off" };
+        let modify = ControllerModifyVolumeRequest {
+            volume_id: life.id(),
+            mutable_parameters: ask::map([("directIo", value)]),
+            ..Default::default()
+        };
+        during(&driver, delay, async || csi.controller_modify_volume(modify.clone()).await).await;
+        assert_eq!(host::read(&life.target, TEXT), TEXT);
+    }
+    granted(life.end().await);
+    assert_eq!(driver.residue().await, Vec::<String>::new());
+}
+
+//= CSI "CreateVolumeGroupSnapshot": "This operation MUST be idempotent": all of a group or nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_during_a_group_leaves_all_or_nothing() {
+    let Some(driver) = Driver::start().await else { return };
+    let csi = driver.csi();
+    let mut source_volume_ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        source_volume_ids.push(granted(csi.create(ask::create(name)).await).volume_id);
+    }
+    for round in 0..8 {
+        let delay = Duration::from_millis(2 * round);
+        let create = CreateVolumeGroupSnapshotRequest {
+            name: format!("group-{round}"),
+            source_volume_ids: source_volume_ids.clone(),
+            ..Default::default()
+        };
+        let create = async || csi.create_volume_group_snapshot(create.clone()).await;
+        let group = during(&driver, delay, create).await.group_snapshot.unwrap_or_default();
+        assert!(group.ready_to_use && group.snapshots.len() == 3, "{group:?}");
+        let listed = granted(csi.list_snapshots(ListSnapshotsRequest::default()).await);
+        assert_eq!(listed.entries.len(), 3);
+        let delete = DeleteVolumeGroupSnapshotRequest {
+            group_snapshot_id: group.group_snapshot_id,
+            snapshot_ids: group.snapshots.into_iter().map(|s| s.snapshot_id).collect(),
+            ..Default::default()
+        };
+        let delete = async || csi.delete_volume_group_snapshot(delete.clone()).await;
+        during(&driver, delay, delete).await;
+        let listed = granted(csi.list_snapshots(ListSnapshotsRequest::default()).await);
+        assert_eq!(listed.entries.len(), 0);
+    }
+    for id in source_volume_ids {
+        granted(csi.delete_volume(ask::delete(id)).await);
+    }
+    assert_eq!(driver.residue().await, Vec::<String>::new());
 }
