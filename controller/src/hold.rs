@@ -55,6 +55,21 @@ impl Core {
         Ok(Outcome { term, attachment })
     }
 
+    /// Takes a volume from a node: the hold first, then the back end.
+    pub(crate) async fn release(
+        &self,
+        of: &HoldKey,
+        node: &NodeId,
+        volume: &VolumeId,
+    ) -> Result<()> {
+        let released = self.step_hold(of, |standing| Event::Release {
+            node: node.clone(),
+            volume: volume.clone(),
+            standing,
+        });
+        released.await.map(drop)
+    }
+
     async fn carry_out(&self, of: &HoldKey, effect: Effect) -> Result<Attachment> {
         match effect {
             Effect::Fence { volume, term } => {

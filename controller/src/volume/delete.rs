@@ -1,6 +1,5 @@
 //! Deleting a volume: only one that nobody uses, and whole even when a crash comes between.
 
-use stead_model::hold::Event;
 use stead_model::name::VolumeId;
 use stead_model::record::{self, HoldKey, NameIndex, Phase, Record, Volume};
 use stead_model::registry::Stored;
@@ -52,12 +51,7 @@ impl Core {
         let hold = self.hold(&volume.hold_key()).await?;
         let left = hold.unfenced.iter().filter(|(_, id)| *id == volume.id);
         for (node, id) in left {
-            self.step_hold(&volume.hold_key(), |standing| Event::Release {
-                node: node.clone(),
-                volume: id.clone(),
-                standing,
-            })
-            .await?;
+            self.release(&volume.hold_key(), node, id).await?;
         }
         Ok(())
     }

@@ -64,12 +64,7 @@ impl Core {
         nodes.extend(left);
         nodes.dedup();
         for node in nodes {
-            self.step_hold(&volume.hold_key(), |standing| Event::Release {
-                node: node.clone(),
-                volume: id.clone(),
-                standing,
-            })
-            .await?;
+            self.release(&volume.hold_key(), &node, id).await?;
         }
         Ok(())
     }
