@@ -2,7 +2,7 @@
 
 use stead_conformance::answer::{granted, refused};
 use stead_conformance::ask::{self, MIB, SIZE};
-use stead_conformance::{Driver, Life, host};
+use stead_conformance::{Disk, Driver, Life, Setup, host};
 use stead_proto::csi::v1::*;
 use tonic::Code;
 
@@ -101,6 +101,62 @@ async fn a_snapshot_of_a_volume_in_use_is_whole_or_refused_with_a_reason() {
     }
     granted(source.down().await);
     granted(csi.snapshot(ask::snapshot("s", source.id())).await);
+}
+
+//= CSI "CreateSnapshot", as above, where the pool can copy in one step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_in_use_is_copied_where_the_pool_can_copy_in_one_step() {
+    let Some(disk) = Disk::sharing(400 * MIB) else { return };
+    let Some(driver) = Setup::new().on(&disk).start().await else { return };
+    let csi = driver.csi();
+    let source = granted(Life::create(&driver, ask::create("source")).await);
+    granted(source.up().await);
+    host::write(&source.target, "in use");
+    let snapshot = granted(csi.snapshot(ask::snapshot("s", source.id())).await);
+    host::write(&source.target, "later!");
+    check(&driver, from_snapshot("restored", &snapshot.snapshot_id), "in use").await;
+    check(&driver, from_volume("clone", &source.id()), "later!").await;
+    granted(source.end().await);
+}
+
+//= CSI "CreateSnapshot" and "NodeStageVolume": no path formats what may have data, and a copy of a volume
+//= whose file system was just being made may have some.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_taken_while_a_file_system_is_made_is_never_formatted() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("mkfs.ext4");
+    // It makes the file system with data in it, and ends only later.
+    let content = folder.path().join("content");
+    std::fs::create_dir(&content).unwrap();
+    std::fs::write(content.join("data"), "as good as written").unwrap();
+    let script = format!(
+        "#!/bin/sh\n[ -e $0.once ] && exec /usr/sbin/mkfs.ext4 \"$@\"\n\
+         /usr/sbin/mkfs.ext4 -d {} \"$@\" && sync && touch $0.once && exec sleep 5\n",
+        content.display()
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.path().display());
+    let Some(disk) = Disk::sharing(400 * MIB) else { return };
+    let setup = Setup::new().on(&disk).variable("PATH", path);
+    let Some(driver) = setup.start().await else { return };
+    let csi = driver.csi();
+    let source = granted(Life::create(&driver, ask::create("source")).await);
+    granted(source.publish().await);
+    let (staged, ()) = tokio::join!(source.stage(), async {
+        while !folder.path().join("mkfs.ext4.once").exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let snapshot = granted(csi.snapshot(ask::snapshot("s", source.id())).await);
+        let restored = from_snapshot("restored", &snapshot.snapshot_id);
+        check(&driver, restored, "as good as written").await;
+        check(&driver, from_volume("clone", &source.id()), "as good as written").await;
+    });
+    granted(staged);
+    granted(source.node_publish().await);
+    assert_eq!(host::read(&source.target, "as good as written"), "as good as written");
+    granted(source.end().await);
 }
 
 //= CSI "CreateVolume": "the Plugin MUST [...] the filesystem of a volume that is larger than its source

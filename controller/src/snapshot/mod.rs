@@ -6,3 +6,4 @@ mod take;
 
 pub(crate) use group::Group;
 pub(crate) use list::Filter;
+pub(crate) use take::inherited;

@@ -34,7 +34,7 @@ impl Core {
             size: source.size,
             taken_at: None,
             group: None,
-            format: source.format.clone(),
+            format: inherited(&source.format),
         };
         let snapshot = self.registry.get_or_create(snapshot).await?;
         let requests = [SnapshotRequest { id: snapshot.id.clone(), volume: source.id.clone() }];
@@ -92,7 +92,18 @@ impl Core {
 
     /// The format of a volume as a snapshot of it inherits it.
     pub(super) async fn format_of(&self, volume: &VolumeId) -> Result<Format> {
-        Ok(self.ready_volume(volume).await?.format.clone())
+        Ok(inherited(&self.ready_volume(volume).await?.format))
+    }
+}
+
+/// The format of a copy, whose content may be of a later time than the record that was read.
+///
+/// A file system that was being made then may be whole by now and have data in it. So a copy never
+/// inherits the leave to make it again: what it has is used as it is, or refused.
+pub(crate) fn inherited(format: &Format) -> Format {
+    match format {
+        Format::Begun(_) => Format::Never,
+        format => format.clone(),
     }
 }
 

@@ -11,6 +11,7 @@ use stead_model::{Error, Kind, Result};
 use stead_proto::request::SizeRange;
 
 use crate::core::{Core, no_volume};
+use crate::snapshot::inherited;
 
 /// The size of a volume for which none is asked.
 const SIZE_DEFAULT: Bytes = Bytes::GIB;
@@ -90,14 +91,14 @@ impl Core {
             None => Ok((Bytes(0), Format::Never)),
             Some(Origin::Volume(id)) => {
                 let volume = self.ready_volume(id).await?;
-                Ok((volume.size, volume.format.clone()))
+                Ok((volume.size, inherited(&volume.format)))
             }
             Some(Origin::Snapshot(id)) => {
                 let snapshot = self.registry.get::<Snapshot>(&record::snapshot_key(id)).await?;
                 let snapshot = snapshot
                     .filter(|snapshot| snapshot.phase == Phase::Ready)
                     .ok_or_else(|| Error::not_found(format!("there is no snapshot '{id}'")))?;
-                Ok((snapshot.size, snapshot.format.clone()))
+                Ok((snapshot.size, inherited(&snapshot.format)))
             }
         }
     }
