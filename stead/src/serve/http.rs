@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::{Process, bind_tcp, metrics};
+use super::{Process, metrics};
 use crate::failure::Failure;
 
 /// How many connections are served at a time.
@@ -46,7 +46,7 @@ impl Monitor {
     /// Starts recording metrics, and reserves the address where one is given.
     pub(crate) async fn bind(address: Option<SocketAddr>) -> Result<Self, Failure> {
         let listener = match address {
-            Some(address) => Some(bind_tcp(address, "--http-listen ('' for none)").await?),
+            Some(address) => Some(listen(address).await?),
             None => None,
         };
         Ok(Self { listener, metrics: metrics::start()? })
@@ -60,6 +60,15 @@ impl Monitor {
             process.spawn("monitoring endpoint", monitoring.serve(listener, process.background()));
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failure::new(format!(
+            "could not listen on {address}: {error}; name another address by --http-listen ('' for \
+             none)"
+        ))
+    })
 }
 
 /// What monitoring may ask of the process.

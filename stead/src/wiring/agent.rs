@@ -10,14 +10,14 @@ use stead_model::registry::Registry;
 use stead_netagent::dns::EmbeddedNames;
 use stead_netagent::{Agent, Config, L2Addresses, LeaseView};
 use stead_proto::stead::v1::agent_server::{self, AgentServer};
-use tokio::net::UnixListener;
+use stead_proto::transport::Listener;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{health, host};
 use crate::failure::Failure;
 use crate::option::{NodeIdentity, SocketPath};
-use crate::serve::{Check, Grpc, Process, Wire, bind_unix};
+use crate::serve::{Check, Grpc, Process, listen};
 
 /// What an agent says of its node.
 pub(super) struct Terms<'t> {
@@ -31,7 +31,7 @@ pub(super) enum Door {
     /// It runs as a process of its own.
     Beside(SocketPath),
     /// It is to run inside, and answers here.
-    Inside(SocketPath, UnixListener),
+    Inside(SocketPath, Listener),
 }
 
 /// The way to the agent.
@@ -63,16 +63,19 @@ pub(super) fn default_socket(state_dir: &Path) -> Result<SocketPath, Failure> {
 
 impl Door {
     /// The agent at this socket, or one of our own, whose socket is bound now.
-    pub(super) fn open(beside: Option<SocketPath>, state_dir: &Path) -> Result<Self, Failure> {
+    pub(super) async fn open(
+        beside: Option<SocketPath>,
+        state_dir: &Path,
+    ) -> Result<Self, Failure> {
         match beside {
             Some(socket) => Ok(Self::Beside(socket)),
-            None => Self::inside(default_socket(state_dir)?),
+            None => Self::inside(default_socket(state_dir)?).await,
         }
     }
 
     /// An agent of our own at this socket.
-    pub(super) fn inside(socket: SocketPath) -> Result<Self, Failure> {
-        let listener = bind_unix(&socket)?;
+    pub(super) async fn inside(socket: SocketPath) -> Result<Self, Failure> {
+        let listener = listen(&socket).await?;
         Ok(Self::Inside(socket, listener))
     }
 
@@ -108,7 +111,7 @@ impl Door {
         routes.add_service(AgentServer::new(agent.service()));
         let grpc = Grpc::new(routes, vec![agent_server::SERVICE_NAME]).await;
         // It outlives the endpoint: operations under way ask it.
-        process.spawn("agent endpoint", grpc.serve(Wire::Unix(listener), process.background()));
+        process.spawn("agent endpoint", grpc.serve(listener, process.background()));
         let background = process.background();
         process.spawn("network agent", async move {
             agent.run(background).await;

@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::option::{
     ControllerOptions, DnsOptions, DriverOptions, NodeIdentity, PoolOptions, StoreListen, TlsFiles,
 };
-use crate::serve::{Monitor, Process, bind_unix};
+use crate::serve::{Monitor, Process, listen};
 
 /// What `stead all` was told.
 pub(crate) struct All {
@@ -31,9 +31,9 @@ pub(crate) async fn all(told: All) -> Result<(), Failure> {
     let node_id = host::name(&told.identity.name)?;
     state::prepare(&told.state_dir)?;
     let process = Process::new()?;
-    let csi = bind_unix(&told.driver.endpoint)?;
+    let csi = listen(&told.driver.endpoint).await?;
     let doors = doors.bind().await?;
-    let door = agent::Door::open(None, &told.state_dir)?;
+    let door = agent::Door::open(None, &told.state_dir).await?;
     let names = dns::bind(&told.dns).await?;
     let monitor = Monitor::bind(told.http_listen).await?;
 

@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::option::{
     ControllerOptions, DnsOptions, DriverOptions, NodeName, PoolOptions, StoreListen, TlsFiles,
 };
-use crate::serve::{Monitor, Process, Wire, bind_unix};
+use crate::serve::{Monitor, Process, listen};
 
 /// What `stead controller` was told.
 pub(crate) struct Controller {
@@ -29,7 +29,7 @@ pub(crate) async fn controller(told: Controller) -> Result<(), Failure> {
     let node = host::name(&told.node)?;
     state::prepare(&told.state_dir)?;
     let process = Process::new()?;
-    let csi = bind_unix(&told.driver.endpoint)?;
+    let csi = listen(&told.driver.endpoint).await?;
     let doors = doors.bind().await?;
     let names = dns::bind(&told.dns).await?;
     let monitor = Monitor::bind(told.http_listen).await?;
@@ -44,6 +44,6 @@ pub(crate) async fn controller(told: Controller) -> Result<(), Failure> {
     names.spawn(&process, &registry);
     driver::observe_leases(&process, &service);
     tracing::info!(endpoint = %told.driver.endpoint, "serving the CSI controller");
-    process.spawn("CSI endpoint", grpc.clone().serve(Wire::Unix(csi), process.serving()));
+    process.spawn("CSI endpoint", grpc.clone().serve(csi, process.serving()));
     process.run(vec![service.operations().clone()], async move { grpc.leave().await }).await
 }

@@ -30,7 +30,7 @@ pub(crate) async fn netagent(told: Netagent) -> Result<(), Failure> {
         None => agent::default_socket(&told.state_dir)?,
     };
     tracing::info!(endpoint = %socket, "serving the network agent");
-    let door = agent::Door::inside(socket)?;
+    let door = agent::Door::inside(socket).await?;
     let names = dns::bind(&told.dns).await?;
     let monitor = Monitor::bind(told.http_listen).await?;
 

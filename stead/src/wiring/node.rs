@@ -10,14 +10,14 @@ use stead_model::record::{self, NodeLease};
 use stead_model::registry::Registry;
 use stead_model::{Error, Kind};
 use stead_node::NodeService;
-use tokio::net::UnixListener;
+use stead_proto::transport::Listener;
 
 use super::{agent, dns, driver, health, host, state, store};
 use crate::failure::Failure;
 use crate::option::{
     DnsOptions, DriverOptions, NodeIdentity, PoolOptions, SocketPath, StoreAddress, TlsFiles,
 };
-use crate::serve::{Grpc, Monitor, Process, Wire, bind_unix};
+use crate::serve::{Grpc, Monitor, Process, listen};
 
 /// What `stead node` was told.
 pub(crate) struct Node {
@@ -41,8 +41,8 @@ pub(crate) async fn node(told: Node) -> Result<(), Failure> {
     let pool_dir = driver::pool_dir(&told.pool, &told.state_dir);
     let registry = store::registry(&told.store, told.tls.as_ref())?;
     state::prepare(&told.state_dir)?;
-    let csi = bind_unix(&told.driver.endpoint)?;
-    let door = agent::Door::open(told.agent, &told.state_dir)?;
+    let csi = listen(&told.driver.endpoint).await?;
+    let door = agent::Door::open(told.agent, &told.state_dir).await?;
     let names = dns::bind(&told.dns).await?;
     let monitor = Monitor::bind(told.http_listen).await?;
 
@@ -79,8 +79,8 @@ pub(super) struct Ready {
 /// Serves CSI once what is left from before a restart has been brought in line with the store, and the
 /// agent has registered the node: before that nothing could be published here. The socket is there
 /// already; whoever calls meanwhile waits.
-pub(super) fn serve(process: &Process, ready: Ready, grpc: &Grpc, csi: UnixListener) {
-    let endpoint = grpc.clone().serve(Wire::Unix(csi), process.serving());
+pub(super) fn serve(process: &Process, ready: Ready, grpc: &Grpc, csi: Listener) {
+    let endpoint = grpc.clone().serve(csi, process.serving());
     let serving = process.serving();
     process.spawn("CSI endpoint", async move {
         match serving.run_until_cancelled(ready.wait()).await {

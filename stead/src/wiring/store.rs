@@ -10,12 +10,12 @@ use stead_model::registry::Registry;
 use stead_proto::stead::v1::store_server;
 use stead_proto::store::{RemoteStore, StoreService};
 use stead_proto::tls::Tls;
-use stead_proto::transport::{self, Address};
+use stead_proto::transport::{self, Address, Listener};
 use tonic::service::Routes;
 
 use crate::failure::Failure;
 use crate::option::{SocketPath, StoreAddress, StoreListen, TlsFiles};
-use crate::serve::{Grpc, Process, Wire, bind_tcp, bind_unix};
+use crate::serve::{Grpc, Process, listen};
 
 /// Opens the store of this host.
 pub(super) async fn open(state_dir: &Path) -> Result<(Arc<dyn IdentityStore>, Registry), Failure> {
@@ -69,26 +69,21 @@ impl Plan {
     pub(super) async fn bind(self) -> Result<Doors, Failure> {
         let mut doors = Vec::new();
         for place in self.places {
-            let (address, wire) = match (place, &self.tls) {
-                (StoreListen::Unix(socket), _) => {
-                    (socket.to_string(), Wire::Unix(bind_unix(&socket)?))
+            doors.push(match place {
+                StoreListen::Unix(socket) => listen(&socket).await?,
+                StoreListen::Tls(address) => {
+                    let address = Address::Tcp(address.to_string());
+                    let bound = transport::listen(&address, self.tls.as_ref()).await;
+                    bound.map_err(|error| Failure::from(error).context("--store-listen"))?
                 }
-                (StoreListen::Tls(address), Some(tls)) => {
-                    let listener = bind_tcp(address, "--store-listen").await?;
-                    (format!("https://{address}"), Wire::Tls(listener, Box::new(tls.server())))
-                }
-                (StoreListen::Tls(address), None) => {
-                    return Err(no_tls("--store-listen", &address.to_string()));
-                }
-            };
-            doors.push((address, wire));
+            });
         }
         Ok(Doors(doors))
     }
 }
 
 /// Where the store is served, bound but not yet served.
-pub(super) struct Doors(Vec<(String, Wire)>);
+pub(super) struct Doors(Vec<Listener>);
 
 impl Doors {
     /// Serves the store as parts of the process.
@@ -96,10 +91,10 @@ impl Doors {
         let mut routes = Routes::builder();
         routes.add_service(StoreService::new(store).into_server());
         let grpc = Grpc::new(routes, vec![store_server::SERVICE_NAME]).await;
-        for (address, wire) in self.0 {
-            tracing::info!(address, "serving the identity store");
+        for listener in self.0 {
+            tracing::info!(address = %listener.address(), "serving the identity store");
             // It outlives the CSI endpoint: the operations of other hosts depend on it.
-            process.spawn("store endpoint", grpc.clone().serve(wire, process.background()));
+            process.spawn("store endpoint", grpc.clone().serve(listener, process.background()));
         }
     }
 }

@@ -11,14 +11,15 @@ use stead_model::name::{Epoch, Role, Term};
 use stead_model::record::{HoldKey, HoldRecord, Member, member_key};
 use stead_model::registry::Registry;
 use stead_proto::store::RemoteStore;
-use stead_proto::transport::connect;
+use stead_proto::transport::{Address, connect};
 
 use crate::process::{Server, out, refused, stead};
 
 const KINDS: [&str; 6] = ["members", "services", "volumes", "nodes", "snapshots", "pools"];
 
 fn registry(server: &Server) -> Registry {
-    let channel = connect(&server.store.parse().unwrap(), None).unwrap();
+    let socket = server.store.strip_prefix("unix://").unwrap();
+    let channel = connect(&Address::Unix(socket.into()), None).unwrap();
     Registry::new(Arc::new(RemoteStore::new(channel)))
 }
 

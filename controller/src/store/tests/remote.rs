@@ -8,7 +8,7 @@ use stead_model::port::contract;
 use stead_proto::certificate::{Validity, generate_ca, issue};
 use stead_proto::store::{RemoteStore, StoreService};
 use stead_proto::tls::Tls;
-use stead_proto::transport::{connect, listen};
+use stead_proto::transport::{Address, connect, listen};
 
 use super::super::EmbeddedStore;
 
@@ -24,11 +24,13 @@ async fn it_keeps_the_contract_from_afar() {
         contract::store::all(async || {
             let dir = tempfile::tempdir().unwrap();
             let store = Arc::new(EmbeddedStore::open(dir.path().join("state")).await.unwrap());
-            let unix = format!("unix://{}", dir.path().join("s").display());
-            let address = if tcp { "tcp://127.0.0.1:0" } else { &unix };
+            let address = match tcp {
+                true => Address::Tcp("127.0.0.1:0".to_owned()),
+                false => Address::Unix(dir.path().join("s")),
+            };
             dirs.lock().unwrap().push(dir);
-            let listener = listen(&address.parse().unwrap(), Some(&tls)).await.unwrap();
-            let address = listener.address();
+            let listener = listen(&address, Some(&tls)).await.unwrap();
+            let address = listener.address().clone();
             let routes = tonic::service::Routes::new(StoreService::new(store).into_server());
             tokio::spawn(listener.serve(routes, std::future::pending()));
             RemoteStore::new(connect(&address, Some(&tls)).unwrap())
