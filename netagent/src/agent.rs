@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use stead_model::clock::Clock;
@@ -13,7 +13,7 @@ use stead_model::port::{AddressBackend, DnsBackend};
 use stead_model::record::{HoldKey, HoldRecord};
 use stead_model::registry::Registry;
 use stead_model::{Error, Result};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,7 +59,7 @@ pub struct Agent {
     reconciler: Arc<Reconciler>,
     keeper: Keeper,
     registry: Registry,
-    ready: Arc<AtomicBool>,
+    ready: Arc<watch::Sender<bool>>,
 }
 
 impl Agent {
@@ -100,8 +100,8 @@ impl Agent {
         Ok(Self { reconciler, keeper, registry, ready: Arc::default() })
     }
 
-    /// The gRPC service `stead.v1.Agent`; it refuses to converge until [`Agent::run`] has read the
-    /// store.
+    /// The gRPC service `stead.v1.Agent`; a call waits a little for [`Agent::run`] to have read the
+    /// store, and is refused where that takes longer.
     pub fn service(&self) -> Service {
         Service::new(Arc::clone(&self.reconciler), Arc::clone(&self.ready))
     }
@@ -131,7 +131,7 @@ impl Agent {
 /// The background work of an agent.
 struct Minder {
     reconciler: Arc<Reconciler>,
-    ready: Arc<AtomicBool>,
+    ready: Arc<watch::Sender<bool>>,
     again: Arc<Notify>,
     tasks: TaskTracker,
     /// Bounds how many members the store is asked about at once.
@@ -233,7 +233,7 @@ impl Minder {
                     "could not renew a hold");
             }
         }
-        self.ready.store(true, Ordering::Release);
+        self.ready.send_replace(true);
         members.into_iter().for_each(|member| self.enqueue(member));
     }
 

@@ -1,7 +1,7 @@
 //! The gRPC service that the node plugin of this host asks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use stead_model::Error as ModelError;
 use stead_model::name::MemberKey;
@@ -10,28 +10,35 @@ use stead_proto::stead::v1::agent_server::Agent;
 use stead_proto::stead::v1::{
     ConvergeRequest, ConvergeResponse, GetStatusRequest, GetStatusResponse, HeldAddress,
 };
+use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::error::Error;
 use crate::reconcile::Reconciler;
 
+/// How long a call waits for an agent that has just been started: reading the store takes a moment, and
+/// an orchestrator that is refused meanwhile repeats only after seconds.
+const START_WAIT: Duration = Duration::from_secs(5);
+
 /// `stead.v1.Agent`, answered by this process.
 #[derive(Clone)]
 pub struct Service {
     reconciler: Arc<Reconciler>,
-    ready: Arc<AtomicBool>,
+    ready: Arc<watch::Sender<bool>>,
 }
 
 impl Service {
-    pub(crate) fn new(reconciler: Arc<Reconciler>, ready: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(reconciler: Arc<Reconciler>, ready: Arc<watch::Sender<bool>>) -> Self {
         Self { reconciler, ready }
     }
 
     async fn converge(&self, request: ConvergeRequest) -> Result<ConvergeResponse, ModelError> {
         let member =
             MemberKey { cluster: request.cluster.parse()?, member: request.member.parse()? };
-        if !self.ready.load(Ordering::Acquire) {
-            return Err(Error::Starting.into());
+        let mut ready = self.ready.subscribe();
+        match tokio::time::timeout(START_WAIT, ready.wait_for(|ready| *ready)).await {
+            Ok(Ok(_)) => {}
+            _ => return Err(Error::Starting.into()),
         }
         // Detached from the call: a caller that gives up must not leave the member half way.
         let reconciler = Arc::clone(&self.reconciler);
