@@ -72,7 +72,7 @@ pub struct Member {
     pub volumes: BTreeMap<Role, VolumeId>,
 }
 
-/// How far a volume's file system has come: what [`crate::name::VolumeId`] may ever be formatted.
+/// How far a volume's file system has come, and so whether it may still be formatted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {

@@ -13,9 +13,9 @@ use stead_proto::csi::v1::volume_content_source::Type as Source;
 use stead_proto::csi::v1::*;
 use stead_proto::request::{SizeRange, access, accesses, check_map, required, required_name};
 use tonic::{Request, Response};
-use tracing::Span;
 
-use super::{ControllerService, Reply, about, answer};
+use super::{ControllerService, Reply, answer};
+use crate::core::Core;
 use crate::page;
 use crate::snapshot::Filter;
 use crate::volume::{Create, Listed, Publish};
@@ -211,11 +211,7 @@ impl controller_server::Controller for ControllerService {
             objects: vec![format!("volume name {}", create.name)],
             arguments: create.clone(),
         };
-        let work = |core: crate::core::Core| async move {
-            let volume = core.create_volume(create).await?.decoded.record;
-            about(&Span::current(), volume.member.as_ref(), None);
-            Ok(volume)
-        };
+        let work = |core: Core| async move { core.create_volume(create).await };
         let volume = self.operate(operation, work).await?;
         let volume = answer::volume(&volume, self.core.config.profile.topology);
         Ok(Response::new(CreateVolumeResponse { volume: Some(volume) }))
@@ -242,10 +238,7 @@ impl controller_server::Controller for ControllerService {
             objects: object(&publish.volume),
             arguments: publish.clone(),
         };
-        let work = |core: crate::core::Core| async move {
-            about(&Span::current(), None, Some(publish.node.as_str()));
-            core.publish(publish).await
-        };
+        let work = |core: Core| async move { core.publish(publish).await };
         let publish_context = self.operate(operation, work).await?;
         Ok(Response::new(ControllerPublishVolumeResponse { publish_context }))
     }
@@ -266,10 +259,7 @@ impl controller_server::Controller for ControllerService {
             objects: object(&id),
             arguments: node.clone(),
         };
-        let work = |core: crate::core::Core| async move {
-            about(&Span::current(), None, node.as_ref().map(NodeId::as_str));
-            core.unpublish(&id, node).await
-        };
+        let work = |core: Core| async move { core.unpublish(&id, node).await };
         self.operate(operation, work).await?;
         Ok(Response::new(ControllerUnpublishVolumeResponse {}))
     }
@@ -361,8 +351,7 @@ impl controller_server::Controller for ControllerService {
             objects: vec![format!("snapshot name {name}"), format!("volume {volume}")],
             arguments: (name.clone(), volume.clone()),
         };
-        let work =
-            |core: crate::core::Core| async move { core.create_snapshot(name, volume).await };
+        let work = |core: Core| async move { core.create_snapshot(name, volume).await };
         let snapshot = self.operate(operation, work).await?;
         let snapshot = Some(answer::snapshot(&snapshot));
         Ok(Response::new(CreateSnapshotResponse { snapshot }))
@@ -410,7 +399,7 @@ impl controller_server::Controller for ControllerService {
         let range = self.parsed(parse_expand(request))?;
         let operation =
             Operation { rpc: "ControllerExpandVolume", objects: object(&id), arguments: range };
-        let work = |core: crate::core::Core| async move { core.expand(&id, range).await };
+        let work = |core: Core| async move { core.expand(&id, range).await };
         let size = self.operate(operation, work).await?;
         // The loop device has to learn the new size too, so block volumes are no exception.
         Ok(Response::new(ControllerExpandVolumeResponse {

@@ -16,7 +16,7 @@ use stead_model::{Error, Result};
 use stead_proto::status::status;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 pub use crate::core::Config;
 use crate::core::Core;
@@ -82,7 +82,7 @@ impl ControllerService {
         let span = tracing::info_span!(
             "rpc",
             rpc,
-            object = operation.objects.first(),
+            volume = volume_in(&operation.objects),
             node = tracing::field::Empty,
             member = tracing::field::Empty,
             term = tracing::field::Empty,
@@ -122,6 +122,11 @@ impl ControllerService {
     }
 }
 
+/// The volume among the objects of an operation, for its span.
+fn volume_in(objects: &[String]) -> Option<&str> {
+    objects.iter().find_map(|object| object.strip_prefix("volume "))
+}
+
 /// Counts and times a procedure; an error is logged here, at the boundary, once.
 fn observe(rpc: &'static str, took: std::time::Duration, error: Option<&Error>) {
     let code = error.map_or("OK".to_owned(), |error| format!("{:?}", error.kind()));
@@ -132,15 +137,5 @@ fn observe(rpc: &'static str, took: std::time::Duration, error: Option<&Error>) 
             tracing::warn!(kind = ?error.kind(), error = error.chain(), "call refused");
         }
         None => tracing::debug!(took_ms = took.as_millis() as u64, "call answered"),
-    }
-}
-
-/// Notes what an operation is about in its span.
-fn about(span: &Span, member: Option<&stead_model::name::MemberKey>, node: Option<&str>) {
-    if let Some(member) = member {
-        span.record("member", member.to_string());
-    }
-    if let Some(node) = node {
-        span.record("node", node);
     }
 }

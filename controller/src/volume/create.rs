@@ -9,6 +9,7 @@ use stead_model::record::{self, Format, NameIndex, Origin, Phase, Record, Snapsh
 use stead_model::registry::Stored;
 use stead_model::{Error, Kind, Result};
 use stead_proto::request::SizeRange;
+use tracing::Span;
 
 use crate::core::{Core, no_volume};
 use crate::snapshot::inherited;
@@ -66,6 +67,8 @@ impl Core {
     async fn plan(&self, create: &Create) -> Result<Plan> {
         let sorted = Sorted::new(&create.parameters)?;
         let identity = sorted.identity(self.config.profile.hint, &create.name)?;
+        let member = identity.as_ref().map(|identity| identity.member.to_string());
+        Span::current().record("member", member);
         let mut backend = sorted.backend;
         backend.extend(create.mutable_parameters.clone());
         self.volumes.check(&backend)?;

@@ -7,6 +7,7 @@ use stead_model::port::Attachment;
 use stead_model::record::NodeLease;
 use stead_model::{Error, Kind, Result};
 use stead_proto::request::Access;
+use tracing::Span;
 
 use crate::core::Core;
 
@@ -23,7 +24,10 @@ impl Core {
     /// Claims the volume's hold for the node, attaches the volume, and returns what the node needs:
     /// the back end's words and the term.
     pub(crate) async fn publish(&self, publish: Publish) -> Result<Attachment> {
+        let span = Span::current();
+        span.record("node", publish.node.as_str());
         let volume = self.ready_volume(&publish.volume).await?;
+        span.record("member", volume.member.as_ref().map(ToString::to_string));
         let lease = self.live_node(&publish.node).await?;
         if !volume.topology.iter().all(|(key, value)| lease.topology.get(key) == Some(value)) {
             return Err(Error::invalid(format!(
@@ -43,7 +47,8 @@ impl Core {
             .await?;
         let mut context = outcome.attachment;
         context.insert(TERM_KEY.to_owned(), outcome.term.to_string());
-        tracing::info!(term = outcome.term.0, "volume published");
+        span.record("term", outcome.term.0);
+        tracing::info!("volume published");
         Ok(context)
     }
 
@@ -63,7 +68,10 @@ impl Core {
             hold.unfenced.iter().filter(|(_, left)| left == id).map(|(node, _)| node.clone());
         nodes.extend(left);
         nodes.dedup();
+        let span = Span::current();
+        span.record("member", volume.member.as_ref().map(ToString::to_string));
         for node in nodes {
+            span.record("node", node.as_str());
             self.release(&volume.hold_key(), &node, id).await?;
         }
         Ok(())
