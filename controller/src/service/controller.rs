@@ -208,7 +208,7 @@ impl controller_server::Controller for ControllerService {
         let create = self.parsed(parse_create(request.get_ref()))?;
         let operation = Operation {
             rpc: "CreateVolume",
-            objects: vec![format!("volume name {}", create.name)],
+            objects: vec![format!("the volume named {}", create.name)],
             arguments: create.clone(),
         };
         let work = |core: Core| async move { core.create_volume(create).await };
