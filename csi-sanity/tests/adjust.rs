@@ -113,7 +113,7 @@ async fn mutable_parameters_win_when_a_volume_is_made() {
 async fn a_volume_grows_while_nobody_uses_it() {
     let Some(driver) = Driver::start().await else { return };
     let csi = driver.csi();
-    for (kind, size) in host::growing() {
+    for (kind, size) in host::GROWING {
         let request = ask::create_with(kind, kind, size);
         let life = granted(Life::create(&driver, request).await);
         granted(life.up().await);
@@ -138,7 +138,7 @@ async fn a_volume_grows_while_nobody_uses_it() {
 async fn a_volume_grows_while_its_workload_runs() {
     let Some(driver) = Driver::start().await else { return };
     let csi = driver.csi();
-    for (kind, size) in host::growing() {
+    for (kind, size) in host::growing_mounted() {
         let request = ask::create_with(kind, kind, size);
         let life = granted(Life::create(&driver, request).await);
         granted(life.up().await);

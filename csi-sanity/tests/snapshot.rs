@@ -167,7 +167,7 @@ async fn a_clone_may_be_larger_and_shows_it() {
     let csi = driver.csi();
     let source = written(&driver, "source", "cloned").await;
     check(&driver, from_volume("same-size", &source.id()), "cloned").await;
-    for (kind, size) in host::growing() {
+    for (kind, size) in host::GROWING {
         let source = granted(Life::create(&driver, ask::create_with(kind, kind, size)).await);
         granted(source.up().await);
         host::write(&source.target, "cloned");

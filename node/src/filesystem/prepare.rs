@@ -36,6 +36,10 @@ pub async fn prepare(
                 tracing::info!(device = %device.display(), "checking the file system");
                 tools::check(found.kind, device).await?;
             }
+            if found.kind == FsKind::Ext4 && !readonly && unused(device).await? >= SLACK_BYTES {
+                tracing::info!(device = %device.display(), "growing the file system");
+                tools::grow_unmounted_ext4(device).await?;
+            }
             Ok(found.kind)
         }
         Step::Make(_) if readonly => Err(Error::precondition(format!(
@@ -110,18 +114,24 @@ async fn record(registry: &Registry, volume: &Volume, was: &Format, is: Format) 
     Ok(())
 }
 
-/// Whether a file system leaves so much of its device unused that growing it is worth a program run.
-pub async fn grow_if_smaller(kind: FsKind, device: &Path, mounted_at: &Path) -> Result<()> {
-    /// Less than this may be left over by the file system's own rounding.
-    const SLACK_BYTES: u64 = 1 << 20;
+/// Less than this may be left over by a file system's own rounding.
+const SLACK_BYTES: u64 = 1 << 20;
+
+/// How many bytes of its device a file system does not use.
+async fn unused(device: &Path) -> Result<u64> {
     let path = device.to_owned();
-    let unused = blocking(move || {
+    blocking(move || {
         let Content::Filesystem(found) = probe(&path)? else { return Ok(0) };
         let file = std::fs::File::open(&path).map_err(NodeError::io("open", &path))?;
         let size = crate::device::size(&file).map_err(NodeError::kernel("measure", &path))?;
         Ok(size.saturating_sub(found.size))
-    });
-    if unused.await? < SLACK_BYTES {
+    })
+    .await
+}
+
+/// Makes a mounted file system as large as its device, if that is worth a program run.
+pub async fn grow_if_smaller(kind: FsKind, device: &Path, mounted_at: &Path) -> Result<()> {
+    if unused(device).await? < SLACK_BYTES {
         return Ok(());
     }
     tools::grow(kind, device, mounted_at).await

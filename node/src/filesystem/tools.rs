@@ -43,11 +43,24 @@ pub async fn mkfs(kind: FsKind, device: &Path) -> Result<()> {
 
 /// Repairs what can be repaired without a person. XFS and Btrfs replay their logs when mounted.
 pub async fn check(kind: FsKind, device: &Path) -> Result<()> {
-    if kind != FsKind::Ext4 {
-        return Ok(());
+    match kind {
+        FsKind::Ext4 => check_ext4(&["-p"], device).await,
+        FsKind::Xfs | FsKind::Btrfs => Ok(()),
     }
+}
+
+/// Makes an ext4 that is not mounted as large as its device. While it is mounted the kernel does that
+/// only for CAP_SYS_RESOURCE, which not every container has.
+pub async fn grow_unmounted_ext4(device: &Path) -> Result<()> {
+    // resize2fs(8) refuses one that was not checked in full since its last mount.
+    check_ext4(&["-f", "-p"], device).await?;
+    let tool = Tool { program: "resize2fs", package: "e2fsprogs", limit: GROW_LIMIT };
+    succeed(tool, &[], device).await
+}
+
+async fn check_ext4(arguments: &[&str], device: &Path) -> Result<()> {
     let tool = Tool { program: "e2fsck", package: "e2fsprogs", limit: FSCK_LIMIT };
-    let outcome = run(&tool, &["-p"], device).await?;
+    let outcome = run(&tool, arguments, device).await?;
     // e2fsck(8): 0 in order, 1 mended, 2 mended and a reboot asked for (root file systems only), 4 errors
     // left, 8 and above it could not work.
     match outcome.code {
