@@ -34,9 +34,9 @@ Examples:
     stead certificate issue --ca ./ca --name node-1 --san 10.0.0.11 --out ./node-1
 
   Use them:
-    stead controller --store-listen 10.0.0.5:9800 \\
+    stead controller --pool-dir /mnt/pool --pool-shared --store-listen 10.0.0.5:9800 \\
       --tls-ca ctl/ca.crt --tls-cert ctl/tls.crt --tls-key ctl/tls.key
-    stead node --store https://10.0.0.5:9800 \\
+    stead node --pool-dir /mnt/pool --pool-shared --store https://10.0.0.5:9800 \\
       --tls-ca node-1/ca.crt --tls-cert node-1/tls.crt --tls-key node-1/tls.key"
 )]
 pub(super) struct Certificate {
@@ -62,7 +62,8 @@ Examples:
     /// Issue a certificate for one host: ca.crt, tls.crt and tls.key
     #[command(after_long_help = "\
 Examples:
-  stead certificate issue --ca ./ca --name node-1 --san 10.0.0.11 --san node-1.example --out ./node-1")]
+  stead certificate issue --ca ./ca --out ./node-1 \\
+    --name node-1 --san 10.0.0.11 --san node-1.example")]
     Issue {
         /// The directory of the authority
         #[arg(long, value_name = "DIR")]

@@ -18,10 +18,10 @@ use crate::failure::Failure;
     long_about = "\
 Show on this machine how a member moves with its data, its name and its address.
 
-Hosts are made of network namespaces on a bridge. A Redis server runs on one of them as a member, and
-a client writes to it by its DNS name. The member is moved to the other host as planned; then that
-host loses power, and the member comes back on the first. The client measures how long it could not
-write, and in the end reads back every write that was acknowledged. Needs root and redis-server;
+Hosts are made of network namespaces on a bridge. A Redis server runs on one of them as a member, \
+and a client writes to it by its DNS name. The member is moved to the other host as planned; then \
+that host loses power, and the member comes back on the first. The client measures how long it could \
+not write, and in the end reads back every write that was acknowledged. Needs root and redis-server; \
 touches nothing but what it made itself, and clears that away when it ends.",
     after_long_help = "\
 Examples:

@@ -36,7 +36,8 @@ Examples:
   Who is where:
     stead get members
 
-  Every option has an environment variable as well; `stead COMMAND --help` names it.";
+  Every option of a part that serves (controller, node, netagent, all) has an environment variable
+  as well; `stead COMMAND --help` names it.";
 
 /// The command line.
 #[derive(Debug, Parser)]

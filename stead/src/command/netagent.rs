@@ -18,7 +18,7 @@ Run the network agent of this host as a process of its own.
 The agent renews this host's lease and keeps the addresses and the DNS names of the members that the \
 host holds. `stead node` has one inside; run it apart where the node plugin must not see the host's \
 network, or where the two are to be upgraded one after the other. It needs the node plugin's \
---node-id and --pool options: it tells the controller which pool the host reaches. Needs \
+--node-id, --pool-dir and --pool-shared: it tells the controller which pool the host reaches. Needs \
 CAP_NET_ADMIN and CAP_NET_RAW.",
     after_long_help = "\
 Examples:

@@ -255,7 +255,7 @@ pub(crate) struct NodeIdentity {
     pub(crate) topology: Vec<(String, String)>,
 
     /// How long this host may act without having renewed its lease: a dead host's members are back
-    /// elsewhere after about this long
+    /// elsewhere after about this long; 2s at the least
     #[arg(
         long,
         env = "STEAD_LEASE_TTL",

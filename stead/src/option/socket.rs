@@ -14,6 +14,12 @@ pub(crate) struct SocketPath(PathBuf);
 impl SocketPath {
     /// The socket of this name in a directory.
     pub(crate) fn within(dir: &Path, name: &str) -> Result<Self, String> {
+        if !dir.is_absolute() {
+            return Err(format!(
+                "'{}' is not absolute: give the whole path, such as /var/lib/stead",
+                dir.display()
+            ));
+        }
         dir.join(name).to_string_lossy().parse()
     }
 
@@ -82,6 +88,13 @@ mod tests {
         for bad in ["", "a.sock", "unix://a.sock", "tcp://1.2.3.4:5", &"/x".repeat(60)] {
             assert!(bad.parse::<SocketPath>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_directory_is_absolute() {
+        assert!(SocketPath::within(Path::new("/run/stead"), "a.sock").is_ok());
+        let told = SocketPath::within(Path::new("state"), "a.sock").unwrap_err();
+        assert!(told.contains("'state' is not absolute"), "{told}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use row::{Filter, Row};
     long_about = "\
 Show what the identity store knows: who is who, who holds what, and where.
 
-Reads the store through its socket and changes nothing.",
+Reads the store (--store) and changes nothing.",
     after_long_help = format!("\
 Examples:
   Which node holds which member:
@@ -39,7 +39,8 @@ Examples:
     stead get members --watch
 
   From another host:
-    stead get nodes --store https://10.0.0.5:9800 --tls-ca ca.crt --tls-cert tls.crt --tls-key tls.key
+    stead get nodes --store https://10.0.0.5:9800 \\
+      --tls-ca ca.crt --tls-cert tls.crt --tls-key tls.key
 
 With -o json or yaml, a NAME gives one object, none gives a list; with --watch, -o json prints one
 object a line, {{\"event\": \"put\"|\"deleted\", \"object\": ...}}.
@@ -147,7 +148,7 @@ impl Kind {
 impl Get {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let advice = format!(
-            "is `stead controller` or `stead all` running, and is {} its socket (--store)?",
+            "is `stead controller` or `stead all` running, and does it serve the store at {} (--store)?",
             self.store.store
         );
         self.show().await.map_err(|failure| failure.advice(&advice))
