@@ -15,7 +15,7 @@ impl Core {
         let mut health_statuses = Vec::new();
         if let (Some(holder), Some((node, usage))) = (&hold.holder, hold.usage(&volume.id))
             && usage.stage > Stage::Attached
-            && self.leases.standing_of(Some(holder)) == Standing::Over
+            && self.leases.standing(&holder.node, holder.epoch) == Standing::Over
         {
             health_statuses.push(VolumeHealthEntry {
                 status: VolumeHealthErrorType::Inaccessible.into(),

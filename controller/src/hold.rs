@@ -24,7 +24,7 @@ impl Core {
     }
 
     /// Steps the hold by compare-and-swap and carries the effects out. `event` is made anew for each
-    /// try from how the holder's lease stands then.
+    /// try from how the lease of the holder that it finds stood when it was read.
     pub(crate) async fn step_hold(
         &self,
         of: &HoldKey,
@@ -32,14 +32,12 @@ impl Core {
     ) -> Result<Outcome> {
         let free = HoldRecord { of: of.clone(), hold: Hold::default() };
         let stored = self.registry.get_or_create(free).await?;
-        if let Some(holder) = &stored.hold.holder {
-            // A renewal that the watch has not brought yet must count.
-            self.leases.read(&holder.node).await?;
-        }
+        // A renewal that the watch has not brought yet must count.
+        let look = self.leases.look(stored.hold.holder.as_ref()).await?;
         let mut effects = Vec::new();
         let key = record::hold_key(of);
         let stored = self.registry.change::<HoldRecord>(&key, |stored| {
-            let standing = self.leases.standing_of(stored.hold.holder.as_ref());
+            let standing = self.leases.standing_at(&look, stored.hold.holder.as_ref());
             let (next, todo) = stored.hold.step(event(standing)).map_err(|refusal| {
                 let error = stead_model::Error::from(refusal);
                 stead_model::Error::new(error.kind(), format!("{of}: {error}"))

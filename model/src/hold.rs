@@ -190,7 +190,8 @@ impl Hold {
         let mut next = self.clone();
         match (&mut next.holder, standing) {
             (Some(holder), _) if holder.node == claimant.node => {
-                holder.epoch = claimant.epoch;
+                // The node may have come to a newer epoch since its lease was read.
+                holder.epoch = holder.epoch.max(claimant.epoch);
                 let had = holder.volumes.entry(volume.clone()).or_insert_with(|| usage.clone());
                 if (had.readonly, &had.access) != (usage.readonly, &usage.access) {
                     return Err(Refusal::OtherArguments {
@@ -330,6 +331,14 @@ mod tests {
         let (once, first) = Hold::default().step(claim("a", "v", Standing::Over)).unwrap();
         let (twice, second) = once.step(claim("a", "v", LIVE)).unwrap();
         assert_eq!((once, first), (twice, second));
+    }
+
+    #[test]
+    fn a_claim_that_was_begun_in_an_older_epoch_does_not_take_the_newer_one_away() {
+        let mut hold = stepped(&Hold::default(), claim("a", "v", Standing::Over));
+        hold = stepped(&hold, Event::Renew { node: node("a"), epoch: Epoch(2) });
+        hold = stepped(&hold, claim("a", "v", LIVE));
+        assert_eq!(hold.holder.unwrap().epoch, Epoch(2));
     }
 
     #[test]

@@ -98,6 +98,10 @@ impl Observer {
             return Standing::Over;
         }
         let span = seen.ttl + seen.ttl * DRIFT_PER_MILLE / 1000 + self.grace;
+        if seen.epoch < epoch {
+            // It has won its lease anew, and that has not been seen here yet.
+            return Standing::Live(span);
+        }
         match (seen.at + span).checked_sub(now) {
             Some(left) if !left.is_zero() => Standing::Live(left),
             _ => Standing::Over,
@@ -152,6 +156,16 @@ mod tests {
         let node = lease(1, 1).node;
         assert_eq!(observer.standing(&node, Epoch(1), SECOND), Standing::Over);
         assert!(matches!(observer.standing(&node, Epoch(2), SECOND), Standing::Live(_)));
+    }
+
+    #[test]
+    fn an_epoch_that_was_not_seen_yet_is_live() {
+        let mut observer = Observer::new(SECOND);
+        observer.observe(&lease(1, 1), SECOND);
+        let node = lease(1, 1).node;
+        let later = 100 * SECOND;
+        assert_eq!(observer.standing(&node, Epoch(1), later), Standing::Over);
+        assert!(matches!(observer.standing(&node, Epoch(2), later), Standing::Live(_)));
     }
 
     proptest::proptest! {
