@@ -83,6 +83,8 @@ pub enum Format {
     Begun(String),
     /// It has this file system and perhaps data: nothing formats it again.
     Done(String),
+    /// A workload had the device itself and may have written anywhere: nothing formats it.
+    Raw,
 }
 
 /// Where a volume or a snapshot is in its life.

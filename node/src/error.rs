@@ -71,6 +71,11 @@ pub enum NodeError {
         "volume '{volume}' is not formatted: its device holds {found}; use an empty volume, or wipe it yourself"
     )]
     NotBlank { volume: VolumeId, found: String },
+    /// Nothing may be formatted, because a workload may have data anywhere on the device.
+    #[error(
+        "volume '{volume}' is not formatted: it was used as a raw block device; use it as one, or use another volume"
+    )]
+    UsedRaw { volume: VolumeId },
     /// The file system is another one than asked for.
     #[error("volume '{volume}' has {found}, not {wanted}: ask for {found}, or for another volume")]
     OtherFilesystem { volume: VolumeId, found: String, wanted: String },
@@ -118,6 +123,7 @@ impl NodeError {
             Self::NotBlank { .. } | Self::OtherFilesystem { .. } | Self::BadPath { .. } => {
                 Kind::Precondition
             }
+            Self::UsedRaw { .. } => Kind::Precondition,
             Self::Tool { .. } | Self::Damaged { .. } | Self::LostFilesystem { .. } => Kind::Corrupt,
             Self::BadState { .. } | Self::Panicked => Kind::Corrupt,
         }

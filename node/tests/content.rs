@@ -164,6 +164,31 @@ async fn an_interrupted_format_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_workload_wrote_to_the_device_itself_is_never_formatted() {
+    if !root() {
+        return;
+    }
+    let rig = Rig::new(Orchestrator::Kubernetes).await;
+    // A format that failed leaves it begun; and data may lie where no probe looks.
+    for (format, at) in [(Format::Begun("ext4".into()), 0), (Format::Never, 8 * MIB)] {
+        let id = rig.volume(16 * MIB, None).await;
+        rig.set_format(&id, format).await;
+        rig.stage(&id, &How::block()).await.unwrap();
+        rig.publish(&id, "pod/device", &How::block()).await.unwrap();
+        let device = File::options().write(true).open(rig.path("pod/device")).unwrap();
+        device.write_all_at(b"kept", at).unwrap();
+        device.sync_all().unwrap();
+        drop(device);
+        rig.unpublish(&id, "pod/device").await.unwrap();
+        rig.unstage(&id).await.unwrap();
+        let error = rig.stage(&id, &How::fs("ext4")).await.unwrap_err();
+        assert_eq!(error.code(), Code::FailedPrecondition, "{error}");
+        assert_eq!(&fs::read(rig.image(&id)).unwrap()[at as usize..][..4], b"kept");
+        assert_eq!(rig.record(&id).await.format, Format::Raw);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_superblock_flag_gets_a_check_before_the_mount() {
     if !root() {
         return;

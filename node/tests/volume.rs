@@ -115,7 +115,7 @@ async fn a_block_volume_keeps_its_data() {
         rig.unstage(&id).await.unwrap();
         assert_eq!(rig.devices(&id), 0);
     }
-    assert_eq!(rig.record(&id).await.format, Format::Never);
+    assert_eq!(rig.record(&id).await.format, Format::Raw);
     assert_eq!(rig.converged(), 0);
 }
 

@@ -58,6 +58,16 @@ pub async fn prepare(
     }
 }
 
+/// Notes that a workload is to have the device itself: from then on nothing makes a file system on it.
+pub async fn give_raw(registry: &Registry, volume: &Volume) -> Result<()> {
+    match &volume.format {
+        Format::Never | Format::Begun(_) => {
+            record(registry, volume, &volume.format, Format::Raw).await
+        }
+        Format::Done(_) | Format::Raw => Ok(()),
+    }
+}
+
 #[derive(Debug, PartialEq)]
 enum Step {
     Use(Filesystem),
@@ -76,7 +86,8 @@ fn decide(volume: &Volume, content: &Content, wanted: Option<FsKind>) -> Result<
         (Format::Done(expected), Content::Filesystem(found)) if found.kind.name() != expected => {
             Err(lost(expected))
         }
-        (Format::Done(_) | Format::Never, Content::Filesystem(found)) => match wanted {
+        (Format::Done(_) | Format::Raw | Format::Never, Content::Filesystem(found)) => match wanted
+        {
             Some(wanted) if wanted != found.kind => Err(NodeError::OtherFilesystem {
                 volume: volume.id.clone(),
                 found: found.kind.to_string(),
@@ -86,7 +97,9 @@ fn decide(volume: &Volume, content: &Content, wanted: Option<FsKind>) -> Result<
         },
         (Format::Done(expected), _) => Err(lost(expected)),
         (Format::Never, Content::Blank) => Ok(Step::Make(wanted.unwrap_or_default())),
-        (Format::Never, _) => Err(not_blank()),
+        // Blank proves nothing here: what a workload wrote may lie where the probe does not look.
+        (Format::Raw, Content::Blank) => Err(NodeError::UsedRaw { volume: volume.id.clone() }),
+        (Format::Never | Format::Raw, _) => Err(not_blank()),
         // It was blank when that attempt began and was never mounted since: only a half-made file
         // system can be there, and making it again loses nothing. Anything else came from a stranger.
         (Format::Begun(_), Content::Foreign(_)) => Err(not_blank()),

@@ -67,6 +67,9 @@ impl Host {
         state.shape = opening.wanted.shape;
         // Before it happens: what a crash leaves behind has to be found again.
         self.states.save(&state)?;
+        if opening.wanted.shape == Shape::Block && !opening.readonly {
+            prepare::give_raw(&self.registry, volume).await?;
+        }
         if !here {
             let device = self.attach(opening).await?;
             if opening.wanted.shape == Shape::Mount {

@@ -91,6 +91,7 @@ fn row(volume: &Volume, hold: &Hold) -> Result<Row, Failure> {
                 Format::Never => NOTHING.to_owned(),
                 Format::Begun(kind) => format!("{kind} (begun)"),
                 Format::Done(kind) => kind.clone(),
+                Format::Raw => "raw".to_owned(),
             },
             match &volume.origin {
                 None => NOTHING.to_owned(),
