@@ -113,12 +113,12 @@ impl Sorted {
         let get = |key: &str| self.ours.get(key).or_else(|| hinted.get(key));
         let require = |key: &str| {
             get(key).ok_or_else(|| {
-                let missing = if key == "cluster" {
-                    "give it too"
-                } else {
-                    "the claim's name does not tell it: give it"
+                let untold = match hint {
+                    Hint::Claim if key == "member" => ", and the claim's name does not tell it",
+                    Hint::PerAlloc if key == "member" => ", and the volume's name does not tell it",
+                    _ => "",
                 };
-                Error::invalid(format!("parameter '{PREFIX}{key}' is missing: {missing}"))
+                Error::invalid(format!("parameter '{PREFIX}{key}' is missing{untold}: give it"))
             })
         };
         let member: MemberName = require("member")?.parse()?;

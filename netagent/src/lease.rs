@@ -163,6 +163,7 @@ impl Keeper {
         last: Option<Epoch>,
     ) -> (Stored<NodeLease>, Duration) {
         let mut attempt = 0;
+        let mut told = String::new();
         loop {
             let continued = left.filter(|(_, end)| *end > self.clock.now());
             let deadline = continued
@@ -182,8 +183,11 @@ impl Keeper {
                 // The old lease ended while the answer was under way: it was no continuation.
                 Ok(_) => *left = None,
                 Err(error) => {
-                    tracing::warn!(node = %self.terms.node, error = error.chain(),
-                        "could not register the node");
+                    let error = error.chain();
+                    if error != told {
+                        tracing::warn!(node = %self.terms.node, error, "could not register the node");
+                        told = error;
+                    }
                     back_off(self.terms.ttl, attempt).await;
                     attempt += 1;
                 }

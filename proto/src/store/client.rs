@@ -71,8 +71,17 @@ fn error(status: &Status) -> Error {
         Code::Unimplemented => Error::unavailable(
             "what answers there is no identity store: check the address of the controller",
         ),
-        _ => Error::unavailable("the identity store cannot be reached").because(status.clone()),
+        _ => Error::unavailable(format!("the identity store cannot be reached: {}", root(status))),
     }
+}
+
+/// What is at the bottom of it: the layers above only repeat that something failed.
+fn root(status: &Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
 }
 
 #[async_trait]

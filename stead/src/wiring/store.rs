@@ -110,7 +110,7 @@ fn load(files: &TlsFiles) -> Result<Tls, Failure> {
 
 fn no_tls(option: &str, address: &str) -> Failure {
     Failure::usage(format!(
-        "{option} {address} leaves this host, so it needs --tls-ca, --tls-cert and --tls-key: \
+        "{option} {address} is reached by TCP, so it needs --tls-ca, --tls-cert and --tls-key: \
          `stead certificate --help` says how to make them"
     ))
 }
