@@ -60,6 +60,32 @@ async fn a_device_is_made_once_and_as_it_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_a_stranger_never_leads_out_of_the_pool() {
+    if !root() {
+        return;
+    }
+    let rig = Rig::new(Orchestrator::None).await;
+    let pool = Pool::new(NODE.parse().unwrap(), rig.layout.root().to_owned());
+    let volume = rig.volume(8 * MIB, None).await;
+    let attach = Attach {
+        volume: volume.clone(),
+        context: BTreeMap::new(),
+        term: Term(1),
+        readonly: false,
+        transient: false,
+    };
+    drop(pool.attach(&attach).await.unwrap());
+    let elsewhere = rig.layout.root().join("elsewhere");
+    std::fs::create_dir_all(elsewhere.join("volumes")).unwrap();
+    let other = Pool::new(NODE.parse().unwrap(), elsewhere);
+    let stranger = format!("../../volumes/{volume}").parse().unwrap();
+    assert!(other.find(&stranger).await.unwrap().is_empty());
+    other.detach(&stranger).await.unwrap();
+    assert_eq!(rig.devices(&volume), 1, "the device of another pool was taken away");
+    pool.detach(&volume).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_volumes_at_once_get_a_device_each() {
     if !root() {
         return;

@@ -111,8 +111,11 @@ impl Pool {
                 && self.backs(device, volume)
         };
         let (mut ours, others): (Vec<_>, Vec<_>) = loops::list()?.into_iter().partition(says_so);
+        let image = self.layout.image(volume);
+        // An orchestrator may ask for any id: one that leads out of the pool is nothing of ours.
         if ours.is_empty()
-            && let Ok(identity) = Identity::of(&self.layout.image(volume))
+            && self.layout.volume_of(&image).as_ref() == Some(volume)
+            && let Ok(identity) = Identity::of(&image)
         {
             ours.extend(others.into_iter().filter(|device| device.identity == identity));
         }
