@@ -157,6 +157,8 @@ impl Core {
         if let Some(identity) = &plan.identity {
             self.unbind_role(&identity.member, &identity.role, id).await?;
         }
+        // A crash may have come between the image and the end of an earlier request of that name.
+        self.volumes.delete(id).await?;
         self.registry.remove_key(&record::volume_key(id)).await?;
         self.registry.remove(index).await
     }
