@@ -9,7 +9,8 @@ use stead_model::clock::Clock;
 use stead_model::hold::{Holder, Standing};
 use stead_model::lease::{Observer, TTL_DEFAULT};
 use stead_model::name::{Epoch, NodeId};
-use stead_model::record::{self, NodeLease};
+use stead_model::port::Key;
+use stead_model::record::{self, NodeLease, Record};
 use stead_model::registry::{Registry, Update};
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +58,9 @@ impl Leases {
             self.observe(&lease);
         }
         while let Some(update) = updates.next().await {
-            if let Update::Put(lease) = update? {
-                self.observe(&lease);
+            match update? {
+                Update::Put(lease) => self.observe(&lease),
+                Update::Deleted(key) => self.forget(&key),
             }
         }
         Ok(())
@@ -98,6 +100,13 @@ impl Leases {
             return Standing::Live(TTL_DEFAULT);
         }
         self.lock().standing(&holder.node, holder.epoch, look.at)
+    }
+
+    fn forget(&self, key: &Key) {
+        let name = key.as_str().trim_start_matches(NodeLease::KIND).trim_start_matches('/');
+        if let Ok(node) = name.parse() {
+            self.lock().forget(&node);
+        }
     }
 
     fn observe(&self, lease: &NodeLease) {

@@ -7,6 +7,7 @@ mod lease;
 mod member;
 mod page;
 pub mod pool;
+mod progress;
 pub mod service;
 mod snapshot;
 pub mod store;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use stead_model::identity::{self, Request, StaticIp};
 use stead_model::name::{MemberKey, Role, Term, VolumeId};
-use stead_model::port::AddressBackend;
 use stead_model::record::{
     self, AddressPool, Cluster, HoldKey, HoldRecord, Member, Service, Volume,
 };
@@ -191,7 +190,7 @@ impl Core {
             _ => one_of_each_family(&pool).into_iter().map(|pool| (pool, None)).collect(),
         };
         for (pool, wanted) in wanted {
-            match allocate_one(&*self.addresses, &pool, &request.member, wanted).await {
+            match self.addresses.allocate(&pool, &request.member, wanted).await {
                 Ok(address) => addresses.push(address),
                 Err(error) => {
                     for address in addresses {
@@ -236,15 +235,6 @@ impl Core {
         }
         Ok(stored.decoded.record)
     }
-}
-
-async fn allocate_one(
-    addresses: &dyn AddressBackend,
-    pool: &AddressPool,
-    owner: &MemberKey,
-    wanted: Option<IpAddr>,
-) -> Result<IpAddr> {
-    addresses.allocate(pool, owner, wanted).await
 }
 
 /// The pool, once for each family that it has, with the subnets of that family alone.

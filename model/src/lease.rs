@@ -82,7 +82,7 @@ impl Observer {
         self.seen.insert(lease.node.clone(), seen);
     }
 
-    /// The node's record is gone: so is its lease, once the time it could have run is over.
+    /// The node's record is gone: what comes under its name from now on is a node not seen before.
     pub fn forget(&mut self, node: &NodeId) {
         self.seen.remove(node);
     }

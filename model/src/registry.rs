@@ -107,14 +107,32 @@ impl Registry {
                 result => return result,
             }
         }
-        Err(Error::conflict(format!(
-            "others keep changing '{key}': gave up after {ATTEMPTS_MAX} tries"
-        )))
+        Err(contended(key))
     }
 
     /// Deletes a record as it was read; absent is success, changed is [`Kind::Conflict`].
     pub async fn remove<R: Record>(&self, stored: &Stored<R>) -> Result<()> {
         self.store.delete(&stored.decoded.record.key(), stored.revision).await
+    }
+
+    /// Deletes the record under this key if `wanted` says so of it as it stands, starting over while
+    /// others change it. Absent is success.
+    pub async fn remove_if<R: Record>(
+        &self,
+        key: &Key,
+        mut wanted: impl FnMut(&R) -> Result<bool> + Send,
+    ) -> Result<()> {
+        for attempt in 0..ATTEMPTS_MAX {
+            let Some(stored) = self.get::<R>(key).await? else { return Ok(()) };
+            if !wanted(&stored)? {
+                return Ok(());
+            }
+            match self.remove(&stored).await {
+                Err(error) if error.kind() == Kind::Conflict => back_off(attempt).await,
+                result => return result,
+            }
+        }
+        Err(contended(key))
     }
 
     /// Deletes whatever stands under this key, starting over while others change it.
@@ -126,9 +144,7 @@ impl Registry {
                 result => return result,
             }
         }
-        Err(Error::conflict(format!(
-            "others keep changing '{key}': gave up after {ATTEMPTS_MAX} tries"
-        )))
+        Err(contended(key))
     }
 
     /// One page of the records of a kind, in the order of their keys.
@@ -178,6 +194,10 @@ pub enum Update<R> {
     Put(R),
     /// The record under this key was deleted.
     Deleted(Key),
+}
+
+fn contended(key: &Key) -> Error {
+    Error::conflict(format!("others keep changing '{key}': gave up after {ATTEMPTS_MAX} tries"))
 }
 
 /// Waits a little longer with each attempt, and never exactly as long as the competitor.

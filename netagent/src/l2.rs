@@ -146,18 +146,7 @@ impl AddressBackend for L2Addresses {
 
     async fn free(&self, address: IpAddr, owner: &MemberKey) -> Result<()> {
         let key = address_key(&owner.cluster, address);
-        while let Some(stored) = self.registry.get::<Address>(&key).await? {
-            if stored.owner != *owner {
-                break;
-            }
-            match self.registry.remove(&stored).await {
-                Err(error) if error.kind() == Kind::Conflict => {}
-                result => {
-                    result?;
-                    break;
-                }
-            }
-        }
+        self.registry.remove_if::<Address>(&key, |stored| Ok(stored.owner == *owner)).await?;
         let family = Family::of(address);
         if self.chosen(family, owner).await? == Some(address) {
             self.registry.remove_key(&name_key(INDEX, &index_name(family, owner))).await?;

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use stead_model::name::{GroupSnapshotId, SnapshotId, VolumeId};
-use stead_model::port::{Progress, SnapshotRequest};
+use stead_model::port::SnapshotRequest;
 use stead_model::record::{self, GroupSnapshot, NameIndex, Phase, Record, Snapshot};
 use stead_model::registry::Stored;
 use stead_model::{Error, Kind, Result};
 
 use crate::core::Core;
+use crate::progress::told;
 
 /// A group snapshot and its snapshots.
 #[derive(Debug, Clone)]
@@ -29,8 +30,11 @@ impl Core {
             let known = record::group_key(&index.id.parse()?);
             if let Some(known) = self.registry.get::<GroupSnapshot>(&known).await? {
                 check_same(&known, &volumes)?;
-                if known.phase == Phase::Ready {
-                    return self.group(&known).await;
+                match known.phase {
+                    Phase::Ready => return self.group(&known).await,
+                    Phase::Creating => {}
+                    // Nobody was told its id, so nobody else can end what a crash cut off.
+                    Phase::Deleting => self.drop_group(&known).await?,
                 }
             }
         }
@@ -81,7 +85,10 @@ impl Core {
             .iter()
             .map(|(id, volume)| SnapshotRequest { id: id.clone(), volume: volume.clone() })
             .collect();
-        for taken in self.volumes.snapshot(&requests, &Progress::default()).await? {
+        let requests = &requests;
+        for taken in
+            told(|progress| async move { self.volumes.snapshot(requests, &progress).await }).await?
+        {
             let key = record::snapshot_key(&taken.id);
             let ready = self.registry.change::<Snapshot>(&key, |s| {
                 s.phase = Phase::Ready;
@@ -140,11 +147,8 @@ impl Core {
             }
         }
         let name = record::name_key(GroupSnapshot::KIND, &group.name);
-        if let Some(index) = self.registry.get::<NameIndex>(&name).await?
-            && index.id == group.id.as_str()
-        {
-            self.registry.remove(&index).await?;
-        }
+        let mine = |index: &NameIndex| Ok(index.id == group.id.as_str());
+        self.registry.remove_if(&name, mine).await?;
         self.registry.remove_key(&group.key()).await
     }
 
@@ -158,9 +162,6 @@ impl Core {
 }
 
 fn check_same(group: &GroupSnapshot, volumes: &BTreeSet<VolumeId>) -> Result<()> {
-    if group.phase == Phase::Deleting {
-        return Err(Error::busy(format!("group snapshot '{}' is being deleted", group.name)));
-    }
     let of: BTreeSet<_> = group.snapshots.values().cloned().collect();
     if of == *volumes {
         return Ok(());

@@ -1,12 +1,13 @@
 //! Taking and deleting a snapshot.
 
 use stead_model::name::{SnapshotId, VolumeId};
-use stead_model::port::{Progress, SnapshotRequest};
+use stead_model::port::SnapshotRequest;
 use stead_model::record::{self, Format, NameIndex, Phase, Record, Snapshot};
 use stead_model::registry::Stored;
 use stead_model::{Error, Kind, Result};
 
 use crate::core::Core;
+use crate::progress::told;
 
 impl Core {
     /// Takes the snapshot, or completes or returns the one of that name.
@@ -37,14 +38,17 @@ impl Core {
             format: inherited(&source.format),
         };
         let snapshot = self.registry.get_or_create(snapshot).await?;
-        let requests = [SnapshotRequest { id: snapshot.id.clone(), volume: source.id.clone() }];
-        let taken = match self.volumes.snapshot(&requests, &Progress::default()).await {
-            Ok(taken) => taken,
-            Err(error) => {
-                self.forget_snapshot(&snapshot).await?;
-                return Err(error);
-            }
-        };
+        let requests = &[SnapshotRequest { id: snapshot.id.clone(), volume: source.id.clone() }];
+        let taken =
+            match told(|progress| async move { self.volumes.snapshot(requests, &progress).await })
+                .await
+            {
+                Ok(taken) => taken,
+                Err(error) => {
+                    self.forget_snapshot(&snapshot).await?;
+                    return Err(error);
+                }
+            };
         let taken = taken.first().ok_or_else(|| no_snapshot(&snapshot.id))?.clone();
         let key = snapshot.key();
         let ready = self.registry.change::<Snapshot>(&key, |snapshot| {
@@ -82,11 +86,8 @@ impl Core {
 
     async fn forget_snapshot(&self, snapshot: &Snapshot) -> Result<()> {
         let name = record::name_key(Snapshot::KIND, &snapshot.name);
-        if let Some(index) = self.registry.get::<NameIndex>(&name).await?
-            && index.id == snapshot.id.as_str()
-        {
-            self.registry.remove(&index).await?;
-        }
+        let mine = |index: &NameIndex| Ok(index.id == snapshot.id.as_str());
+        self.registry.remove_if(&name, mine).await?;
         self.registry.remove_key(&snapshot.key()).await
     }
 

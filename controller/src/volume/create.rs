@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use stead_model::identity::{self, Request, Sorted};
 use stead_model::name::{Bytes, VolumeId};
-use stead_model::port::{Progress, Source, VolumeRequest};
+use stead_model::port::{Source, VolumeRequest};
 use stead_model::record::{self, Format, NameIndex, Origin, Phase, Record, Snapshot, Volume};
 use stead_model::registry::Stored;
 use stead_model::{Error, Kind, Result};
@@ -12,6 +12,7 @@ use stead_proto::request::SizeRange;
 use tracing::Span;
 
 use crate::core::{Core, no_volume};
+use crate::progress::told;
 use crate::snapshot::inherited;
 
 /// The size of a volume for which none is asked.
@@ -48,6 +49,7 @@ impl Core {
         };
         let index = self.registry.get_or_create(index).await?;
         let id: VolumeId = index.id.parse()?;
+        Span::current().record("volume", id.as_str());
         let known = self.registry.get::<Volume>(&record::volume_key(&id)).await?;
         if let Some(known) = &known {
             check_same(known, &create)?;
@@ -136,7 +138,9 @@ impl Core {
             }),
             parameters: plan.backend.clone(),
         };
-        let size = self.volumes.create(&request, &Progress::default()).await?;
+        let request = &request;
+        let size =
+            told(|progress| async move { self.volumes.create(request, &progress).await }).await?;
         if !create.range.contains(size) {
             self.volumes.delete(id).await?;
             return Err(Error::out_of_range(format!(

@@ -25,11 +25,8 @@ impl Core {
         self.volumes.delete(id).await?;
         self.unbind(&volume).await?;
         let name = record::name_key(Volume::KIND, &volume.name);
-        if let Some(index) = self.registry.get::<NameIndex>(&name).await?
-            && index.id == id.as_str()
-        {
-            self.registry.remove(&index).await?;
-        }
+        let mine = |index: &NameIndex| Ok(index.id == id.as_str());
+        self.registry.remove_if(&name, mine).await?;
         if let HoldKey::Volume(_) = volume.hold_key() {
             // The id is never used again, so nobody will ask for its term.
             self.registry.remove_key(&record::hold_key(&volume.hold_key())).await?;

@@ -54,16 +54,14 @@ impl DnsBackend for EmbeddedNames {
     }
 
     async fn delete(&self, name: &DomainName, term: Term) -> Result<()> {
-        while let Some(stored) = self.registry.get::<DnsName>(&dns_key(name)).await? {
+        let key = dns_key(name);
+        let removed = self.registry.remove_if::<DnsName>(&key, |stored| {
             if term < stored.term {
                 return Err(stale(name, stored.term, term));
             }
-            match self.registry.remove(&stored).await {
-                Err(error) if error.kind() == Kind::Conflict => {}
-                result => return result,
-            }
-        }
-        Ok(())
+            Ok(true)
+        });
+        removed.await
     }
 
     async fn read(&self, name: &DomainName) -> Result<Option<DnsName>> {

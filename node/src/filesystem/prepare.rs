@@ -36,7 +36,7 @@ pub async fn prepare(
                 tracing::info!(device = %device.display(), "checking the file system");
                 tools::check(found.kind, device).await?;
             }
-            if found.kind == FsKind::Ext4 && !readonly && unused(device).await? >= SLACK_BYTES {
+            if found.kind == FsKind::Ext4 && !readonly && unused(device).await? >= EXT4_SLACK_BYTES {
                 tracing::info!(device = %device.display(), "growing the file system");
                 tools::grow_unmounted_ext4(device).await?;
             }
@@ -126,6 +126,10 @@ async fn record(registry: &Registry, volume: &Volume, was: &Format, is: Format) 
     change.await?;
     Ok(())
 }
+
+/// Less than this ext4 may leave over for good: it drops a last group that would hold little but its own
+/// tables (ext2fs_initialize(3)). To try again at each stage would cost a full check each time.
+const EXT4_SLACK_BYTES: u64 = 4 << 20;
 
 /// Less than this may be left over by a file system's own rounding.
 const SLACK_BYTES: u64 = 1 << 20;
