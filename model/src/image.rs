@@ -4,6 +4,7 @@
 //! POOL/pool.json                    the mark of a pool: an unmounted directory lacks it
 //! POOL/volumes/VOLUME/image         the sparse image
 //! POOL/volumes/VOLUME/claim.json    who may open the image: a `Claim`
+//! POOL/volumes/VOLUME/parameters.json  the parameters it was made with, and what changed since
 //! POOL/volumes/VOLUME/lock          flock(2)ed while the claim changes
 //! POOL/snapshots/SNAPSHOT/image     a snapshot's image, never written again
 //! POOL/snapshots/SNAPSHOT/snapshot.json
