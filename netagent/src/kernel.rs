@@ -1,5 +1,6 @@
 //! The kernel's side of an address: exact, marked as ours, and gone when the lease is.
 
+use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +30,9 @@ const KERNEL_LATENESS: Duration = Duration::from_millis(300);
 
 /// How old a listing may be that only guides a decision which the kernel then checks.
 const LISTING_AGE_MAX: Duration = Duration::from_millis(500);
+
+/// How long one answer of the kernel is waited for; it takes microseconds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long the kernel may keep an address, in its seconds, so that it is gone when `remaining` of
 /// the lease is; nothing where that is too short for the kernel's clock.
@@ -101,14 +105,12 @@ impl Kernel {
             let mut request = self.handle.address().add(link.index, address, bits(address));
             *request.message_mut() = message;
             let request = if ours { request.replace() } else { request };
-            match request.execute().await {
+            let adding = format!("add {address} to interface '{}'", link.name);
+            match timely(&adding, request.execute()).await? {
                 Ok(()) => return self.prove_tag(address, link).await,
                 // The listing was out of date: look again, once.
                 Err(error) if is(&error, libc::EEXIST) && !last => known = self.list().await?,
-                Err(source) => {
-                    let what = format!("add {address} to interface '{}'", link.name);
-                    return Err(Error::Netlink { what, source });
-                }
+                Err(source) => return Err(Error::Netlink { what: adding, source }),
             }
         }
         Err(Error::Foreign { address, link: link.index })
@@ -149,9 +151,10 @@ impl Kernel {
 
     async fn delete(&self, it: &Configured) -> Result<()> {
         let message = message(it.address, it.link, 0, 0);
-        match self.handle.address().del(message).execute().await {
+        let removing = format!("remove {}", it.address);
+        match timely(&removing, self.handle.address().del(message).execute()).await? {
             Err(error) if is(&error, libc::EADDRNOTAVAIL) || is(&error, libc::ENODEV) => Ok(()),
-            Err(source) => Err(Error::Netlink { what: format!("remove {}", it.address), source }),
+            Err(source) => Err(Error::Netlink { what: removing, source }),
             Ok(()) => Ok(()),
         }
     }
@@ -178,16 +181,13 @@ impl Kernel {
             let what = what.to_owned();
             move |source| Error::Netlink { what, source }
         };
-        let links: Vec<LinkMessage> =
-            self.handle.link().get().execute().try_collect().await.map_err(failed("list links"))?;
-        let addresses: Vec<AddressMessage> = self
-            .handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(failed("list addresses"))?;
+        let what = "list links";
+        let links = self.handle.link().get().execute().try_collect();
+        let links: Vec<LinkMessage> = timely(what, links).await?.map_err(failed(what))?;
+        let what = "list addresses";
+        let addresses = self.handle.address().get().execute().try_collect();
+        let addresses: Vec<AddressMessage> =
+            timely(what, addresses).await?.map_err(failed(what))?;
         let snapshot = Arc::new(Snapshot {
             links: links.iter().filter_map(link).collect(),
             addresses: addresses.iter().filter_map(configured).collect(),
@@ -195,6 +195,14 @@ impl Kernel {
         *listing = Some((at, Arc::clone(&snapshot)));
         Ok(snapshot)
     }
+}
+
+/// Gives the kernel a moment and no more: whoever waits here holds locks that fencing needs too.
+async fn timely<T>(what: &str, work: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(ANSWER_LIMIT, work).await.map_err(|_| {
+        let source = std::io::Error::new(std::io::ErrorKind::TimedOut, "the kernel did not answer");
+        Error::Io { what: what.to_owned(), source }
+    })
 }
 
 /// The length of a prefix that holds this address alone.
@@ -277,4 +285,15 @@ fn configured(message: &AddressMessage) -> Option<Configured> {
         deprecated,
         seconds,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kernel_that_does_not_answer_is_not_waited_for() {
+        let error = timely("list links", std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(stead_model::Error::from(error).kind(), stead_model::Kind::Unavailable);
+    }
 }
